@@ -61,7 +61,7 @@ class FailureActions:
     def __init__(self, execute: Execute, places: Sequence[JobServer], timeout: float) -> None:
         self._execute, self._places, self._timeout = execute, places, timeout
         self._open: dict[str, Actions] = {}  # by the node of the server
-        self._recorded: dict[tuple[str, str, str], list[str]] | None = None  # ids, by `job_of`
+        self._recorded: dict[tuple[str, str, str], FailedJob] | None = None  # by `job_of`
 
     def close(self) -> None:
         """Close the connections."""
@@ -72,8 +72,8 @@ class FailureActions:
         """Retry each job, and yield what was done.
 
         All records of a job's failed runs are removed once it is ready again, not only those that
-        were chosen: each of them would put it again. If this is interrupted before, they stay: the
-        job may be retried twice, and is never lost.
+        were chosen: a retry of another one would put the job again. If this is interrupted before,
+        they stay: the job may be retried twice, and is never lost.
         """
         for job in jobs:
             yield self._attempt(job, self._retry_one)
@@ -89,7 +89,8 @@ class FailureActions:
         except (ServerError, RedisError) as error:
             return JobResult(job, str(error))
 
-    def _retry_one(self, job: FailedJob) -> JobResult:
+    def _retry_one(self, chosen: FailedJob) -> JobResult:
+        job = self._with_all_runs(chosen)
         run = job.last
         if not run.server and not run.address:  # recorded by a worker of Celery, RQ or Dramatiq
             text = "its record does not say on which server it is: retry it in its own queue system"
@@ -107,10 +108,11 @@ class FailureActions:
         if there is not None:
             return JobResult(job, f"it is {there.state} already")
         if end := self._find_end(run):
-            return self._forget(job, f"not put again: attempt {end.attempt} ended as {end.outcome}")
+            how = "done" if end.outcome == "ok" else end.outcome
+            return self._forget(job, f"not put again: {how} at attempt {end.attempt}")
         if not is_place_of(place, run):
-            where = f"its server {run.address} is not one of the given servers"
-            return JobResult(job, f"it is not on {place.server}, and {where}")
+            where = f"it was on {run.address}: name that server with --server"
+            return JobResult(job, f"{place.server} does not have it, and {where}")
         detail = read_detail(self._execute, run.id)
         if detail is None:
             return JobResult(job, "its record is gone: it was retried or deleted meanwhile")
@@ -132,17 +134,24 @@ class FailureActions:
         return self._forget(job, text)
 
     def _forget(self, job: FailedJob, text: str) -> JobResult:
-        if self._recorded is None:
-            every = group_by_job(FailureReader().read(self._execute))
-            self._recorded = {job_of(one.last): one.ids for one in every}
-        known = self._recorded.get(job_of(job.last), ())
-        remove_failures(self._execute, {*job.ids, *known})
+        remove_failures(self._execute, job.ids)
         return JobResult(job, text, has_changed=True)
 
-    def _find_end(self, run: Failure) -> LedgerEntry | None:
-        """Return a later run of the same job after which a worker deleted it; None: none is known.
+    def _with_all_runs(self, job: FailedJob) -> FailedJob:
+        """Return the job with all its recorded runs, as they were before the first action.
 
-        The ledger keeps all runs but successful first ones.
+        So a run that fails after the retry keeps its record.
+        """
+        if self._recorded is None:
+            every = group_by_job(FailureReader().read(self._execute))
+            self._recorded = {job_of(one.last): one for one in every}
+        return self._recorded.get(job_of(job.last), job)
+
+    def _find_end(self, run: Failure) -> LedgerEntry | None:
+        """Return a later recorded run of the same job that ended with its deletion, or None.
+
+        By default, the ledger leaves out first runs that succeeded. A job keeps its number when
+        beanstalkd reads its binlog; other jobs may have the same uuid, and are not this one.
         """
         if run.uuid:
             entries = read_job(self._execute, run.uuid)
@@ -151,17 +160,20 @@ class FailureActions:
         else:
             return None
         for one in entries:
-            is_same = (one.server, one.job_id) == (run.server, run.job_id)
+            if (one.queue, one.job_id) != (run.queue, run.job_id):
+                continue
+            is_same = one.server == run.server
             is_later = one.attempt > run.attempt if is_same else one.started_at > run.started_at
             if one.outcome in DELETED and is_later:
                 return one
         return None
 
     def _find_place(self, run: Failure) -> JobServer | None:
-        """Return the server of a failed run: the same process, else the same address, else the only
-        one, whose name may be another one for the same address (`is_place_of` is false then).
+        """Return the server of a failed run: the same process, or else the same address.
 
-        None if it is not one of the given ones. Raises ServerError if it may be one that failed.
+        Else it is the only given server, which may be the same one under another name: then
+        `is_place_of` is false. None if it is not one of the given ones. Raises ServerError if it
+        may be one that failed.
         """
         able = [one for one in self._places if not one.trouble]
         for place in able:
@@ -196,7 +208,7 @@ class FailureActions:
 
 
 def is_place_of(place: JobServer, run: Failure) -> bool:
-    """Return False if the failed run was on a server with another address, as far as is known."""
+    """Return False if the record names another server than `place`; True if it names none."""
     addresses = (str(place.server), place.server.node)
     return place.instance == run.server or not run.address or run.address in addresses
 

@@ -17,8 +17,9 @@ from beanwatch.words import count
 
 FAILURE_ACTIONS = {"retry": "retry", "forget": "delete", "look": "look"}
 WARNINGS = {
-    "retry": "A job that is still buried is kicked; one that is gone is put again, as it was "
-    "recorded. A job that its own server keeps as failed is queued again.",
+    "retry": "A job that is still buried is kicked; one that is gone is put again as it was "
+    "recorded, unless a later run did it. All records of the job are removed. A job that its own "
+    "server keeps as failed is queued again.",
     "delete": "This deletes the records, and each job that is still buried or kept as failed.",
 }
 
