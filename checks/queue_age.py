@@ -18,7 +18,8 @@ from beanwatch.queues.base import Reading, Wanted
 from beanwatch.queues.model import QueueState
 from beanwatch.words import count
 
-DEFAULT_LIMITS = Threshold(warning="300", critical="1800")  # seconds
+DEFAULT_LIMITS = Threshold(warning="300", critical="1800", is_default=True)  # seconds
+NO_LIMITS = Threshold()
 
 
 def parser() -> Parser:
@@ -62,7 +63,7 @@ def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
 
     The default limits are for workers, so they do not judge a queue of failed jobs.
     """
-    if queue.state.is_dead_letter and limits._replace(hold=0.0) == DEFAULT_LIMITS:
+    if queue.state.is_dead_letter and limits.is_default:
         return Ok, f"{queue.label}: {describe_dead_letters(queue.state.ready or 0)}"
     state, limit = judge(seconds_waited(queue), limits)
     if not queue.state.ready:
@@ -81,6 +82,8 @@ def decide(queue: CheckedQueue, limits: Threshold) -> tuple[State, str]:
 
 def perfdata(queue: CheckedQueue, limits: Threshold) -> str:
     """Format the longest known wait (seconds) as performance data."""
+    if queue.state.is_dead_letter and limits.is_default:
+        limits = NO_LIMITS
     is_known = queue.state.head_ready_age is not None
     return perf(queue.label, seconds_waited(queue) if is_known else None, "s", limits)
 
@@ -95,7 +98,8 @@ class AgeSummary(queue_check.QueueSummary):
             return super().ok(results)
         waiting = [queue for queue in found if queue.state.ready and not queue.state.is_dead_letter]
         if not waiting:
-            return f"{len(found)} queues: no job waits"
+            has_failed = any(queue.state.ready for queue in found)
+            return f"{len(found)} queues: no job waits{' for a worker' if has_failed else ''}"
         top = max(waiting, key=seconds_waited)
         longest = format_duration(seconds_waited(top))
         return f"{len(found)} queues: the longest wait is {longest}, in {top.label}"

@@ -44,5 +44,5 @@ def describe_no_consumer(system: System) -> str:
 
 
 def describe_dead_letters(ready: int) -> str:
-    """Return the text for a queue of failed jobs, which nobody drains: so nothing is wrong."""
+    """Return the text for a queue of failed jobs. They wait for a person, so this is no problem."""
     return f"{count(ready, 'job')} ready, which wait for a person: this is a queue of failed jobs"

@@ -43,6 +43,8 @@ class ObservedQueue(NamedTuple):
         Native numbers are the server's other numbers, under its own names for them.
         """
         values = numbers(self.state, QUEUE_MEASURES)
+        if self.state.is_dead_letter:
+            values.pop("head_ready_age", None)  # alert rules would take it for a job that waits
         derived = {
             "put_rate": self.put_rate,
             "delete_rate": self.delete_rate,
@@ -151,7 +153,9 @@ def merge(queues: Sequence[ObservedQueue]) -> dict[str, Number]:
     all_values = [queue.values() for queue in queues]
     for name in QUEUE.names:
         known = [values[name] for values in all_values if name in values]
-        is_complete = len(known) == len(all_values)
+        silent = [queue for queue in queues if queue.state.is_dead_letter]
+        wanted = len(queues) - (len(silent) if name == "head_ready_age" else 0)
+        is_complete = len(known) == wanted
         if name in WORST:
             if known and (is_complete or (name != "drain_seconds" and max(known))):
                 merged[name] = max(known)

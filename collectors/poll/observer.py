@@ -136,8 +136,6 @@ class Observer:
         observed: dict[str, ObservedQueue] = {}
         samples: dict[str, QueueSample] = {}
         for name, queue in queues.items():
-            if queue.is_dead_letter:  # a failed job waits for a person: no alert rule knows that
-                queue = queue._replace(head_ready_age=None)
             received_at = reading.received_at.get(name, self.samples.memory.now)
             one, samples[name] = derive_queue(
                 queue, state, before.get(name), received_at, absent_at

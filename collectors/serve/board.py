@@ -14,7 +14,7 @@ from beanwatch.collectors.poll.fleet_totals import FleetTotals
 from beanwatch.collectors.poll.poller import Poll
 from beanwatch.collectors.poll.worker_series import seen_values
 from beanwatch.queues.consumers import CODES, STATES
-from beanwatch.queues.model import Number, QueueState, ServerState, numbers
+from beanwatch.queues.model import Number, QueueState, ServerState
 from beanwatch.queues.selection import OTHER
 from beanwatch.store.health import HEALTH, HEALTH_CODES, decide_health
 from beanwatch.store.heartbeats import Worker
@@ -30,6 +30,41 @@ COUNTERS = tuple(
 )
 
 
+class Others(NamedTuple):
+    """The counters of the queues beyond max_queues, which share one name.
+
+    Their plain sum falls when one of these queues is deleted. Prometheus would take that for a
+    restart, and would count the rest a second time. So their increases are added up.
+    """
+
+    totals: Mapping[str, Number] = {}  # by how much they have risen since the board was made
+    # The last known counters of each queue; None: there were no such queues in the last poll.
+    last: Mapping[str, Mapping[str, Number]] | None = None
+    instance: str | None = None  # the process of the server that `last` is of
+
+    def add(self, poll: Poll) -> "Others":
+        """Return them after a poll; unchanged if it could not read the queues."""
+        queues, state, rest = poll.seen.queues, poll.seen.state, poll.seen.chosen.rest
+        if queues is None or state is None:
+            return self
+        if not rest:
+            return Others(self.totals)
+        before = self.last
+        if before is not None and state.instance != self.instance:
+            before = {}  # the counters of the new process began at 0
+        totals = dict(self.totals)
+        last: dict[str, Mapping[str, Number]] = {}
+        for name, queue in queues.items():
+            known = (before or {}).get(name, {})
+            last[name] = now = {**known, **_counters(queue)}
+            if before is not None and name in rest:
+                for counter, value in now.items():
+                    then = known.get(counter, 0)
+                    rise = value - then if value >= then else value
+                    totals[counter] = totals.get(counter, 0) + rise
+        return Others(totals, last, state.instance)
+
+
 class Kept(NamedTuple):
     """A server as it was last seen: its last poll, and the last one that read its queues."""
 
@@ -38,7 +73,7 @@ class Kept(NamedTuple):
     queues: Poll | None = None
     queues_at: float = 0.0
     start: float | None = None  # when the server was started, in seconds since the epoch
-    others: Mapping[str, Number] = {}  # the counters of the queues beyond max_queues, by name
+    others: Others = Others()
 
 
 class Board:
@@ -70,10 +105,9 @@ class Board:
             before = self._servers.get(node)
             start = self._find_start(poll.seen.state, before)
             queues, queues_at = (before.queues, before.queues_at) if before else (None, 0.0)
-            others = before.others if before else {}
             if poll.has_queues or poll.seen.state is None:
-                others = count_others(others, queues, poll)
                 queues, queues_at = poll, at
+            others = (before.others if before else Others()).add(poll)
             self._servers[node] = Kept(poll, at, queues, queues_at, start, others)
 
     def post_workers(self, workers: Sequence[Worker], deploys: int = 0, stamp: int = 0) -> None:
@@ -156,13 +190,15 @@ class _Writer:
         self._page.add_states("worker_state", HEALTH, healths)
 
     def _server_values(self, kept: Kept, state: ServerState) -> Mapping[str, Number]:
-        """Return the values of a server; those that only its queues tell are of their last poll."""
+        """Return the values of a server.
+
+        Those that only a poll of its queues can tell come from the last such poll.
+        """
         swept = kept.queues.seen if kept.queues and self._is_fresh(kept.queues_at) else None
-        if swept is None:
+        if swept is None or swept.state is None or swept.state.instance != state.instance:
             return server_values(state, kept.poll.restarts, None)
-        if swept.state is not None and swept.state.instance == state.instance:
-            unknown = [name for name in SUMS if getattr(state, name) is None]
-            state = state._replace(**{name: getattr(swept.state, name) for name in unknown})
+        unknown = [name for name in SUMS if getattr(state, name) is None]
+        state = state._replace(**{name: getattr(swept.state, name) for name in unknown})
         return server_values(state, kept.poll.restarts, swept.missing_jobs)
 
     def _is_fresh(self, at: float) -> bool:
@@ -191,7 +227,7 @@ class _Writer:
                 yield f"{server},queue={quote(name)}", queues[name]
         if others := [queues[name] for name in rest if name in queues]:
             values = merge(others)
-            values |= {name: kept.others.get(name, 0) for name in COUNTERS if name in values}
+            values |= {name: kept.others.totals.get(name, 0) for name in COUNTERS if name in values}
             yield f"{server},queue={quote(OTHER)}", _to_queue(OTHER, values)
         absent = absent_queue(kept.poll.server)
         for name in kept.poll.expected:
@@ -199,28 +235,10 @@ class _Writer:
                 yield f"{server},queue={quote(name)}", _to_queue(name, absent)
 
 
-def count_others(
-    totals: Mapping[str, Number], before: Poll | None, poll: Poll
-) -> Mapping[str, Number]:
-    """Return by how much the counters of the queues beyond max_queues have risen, all together.
-
-    `totals` are those until `before`, the last poll of the queues. The plain sum would fall when
-    one of these queues is deleted. Prometheus would take that for a restart, and count all again.
-    """
-    earlier, queues = before and before.seen.queues, poll.seen.queues
-    if earlier is None or queues is None:
-        return totals
-    risen = dict(totals)
-    new = dict.fromkeys(COUNTERS, 0)
-    for name in poll.seen.chosen.rest:
-        if name not in queues:
-            continue
-        then = numbers(earlier[name].state, COUNTERS) if name in earlier else new
-        for counter, now in numbers(queues[name].state, COUNTERS).items():
-            if counter in then:
-                rise = now - then[counter] if now >= then[counter] else now
-                risen[counter] = risen.get(counter, 0) + rise
-    return risen
+def _counters(queue: ObservedQueue) -> dict[str, Number]:
+    """Return the known counters of a queue by name."""
+    values = {name: getattr(queue.state, name) for name in COUNTERS}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _columns(queues: Sequence[ObservedQueue]) -> Iterator[tuple[str, list[Any]]]:
@@ -228,7 +246,13 @@ def _columns(queues: Sequence[ObservedQueue]) -> Iterator[tuple[str, list[Any]]]
     for one in QUEUE.series:
         if one.prometheus and one.name in QueueState._fields:
             place = QueueState._fields.index(one.name)
-            yield one.name, [queue.state[place] for queue in queues]
+            values = [queue.state[place] for queue in queues]
+            if one.name == "head_ready_age":  # see `ObservedQueue.values`
+                values = [
+                    None if queue.state.is_dead_letter else value
+                    for queue, value in zip(queues, values, strict=True)
+                ]
+            yield one.name, values
         elif one.prometheus:
             yield one.name, [getattr(queue, one.name) for queue in queues]
 

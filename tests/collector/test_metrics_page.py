@@ -108,6 +108,12 @@ def test_every_known_number_of_a_queue_is_a_sample_and_no_other(board: Board) ->
     }
 
 
+def test_the_wait_of_a_failed_job_is_no_sample(board: Board) -> None:
+    dead = QueueState("dead", ready=1, head_ready_age=9.0, is_dead_letter=True)
+    board.post(poll(seen(dead, QueueState("a", ready=1, head_ready_age=2.0))))
+    assert find(read(board.page()), "queue_head_ready_age_seconds") == [2]
+
+
 def test_a_server_that_is_down_is_up_0_and_its_queues_are_gone(board: Board) -> None:
     board.post(poll(seen(QueueState("mail", ready=3), state=ServerState("1.13", uptime=100))))
     before = read(board.page())
@@ -153,7 +159,9 @@ def test_what_only_the_queues_of_a_server_tell_stays_with_them(board: Board, clo
     assert find(samples, "server_queues") == [1]
     assert find(samples, "server_connections") == [2]
     board.post(poll(Observation(state._replace(instance="b"), None), has_queues=False))
-    assert find(read(board.page()), "server_jobs", state="ready") == [], "of the process before"
+    samples = read(board.page())
+    assert find(samples, "server_jobs", state="ready") == [], "of the process before"
+    assert find(samples, "server_missing_jobs") == []
 
 
 def test_queues_that_could_not_be_read_are_not_known(board: Board) -> None:
@@ -208,12 +216,23 @@ def test_counters_of_queues_beyond_the_limit_never_fall(board: Board) -> None:
     told = []
     for queues in sweeps:
         states = [QueueState(name, puts=puts, deletes=None) for name, puts in queues.items()]
+        board.post(poll(Observation(ServerState(), None, trouble="cannot read the queues")))
+        board.post(poll(Observation(trouble="no answer")))
         board.post(poll(seen(*states, rest=len(states) - 1)))
         board.post(poll(Observation(ServerState()), has_queues=False))
         samples = read(board.page())
         told += find(samples, "queue_puts_total", queue="_other")
         assert not find(samples, "queue_deletes_total", queue="_other"), "not known"
-    assert told == [0, 3, 12, 13]
+    assert told == [0, 3, 12, 13], "what happened around a failed poll is counted"
+
+
+def test_counters_of_other_queues_go_on_after_a_restart_of_the_server(board: Board) -> None:
+    told = []
+    for instance, puts in (("a", 100), ("a", 107), ("b", 120), ("b", 121)):
+        states = [QueueState(name, puts=puts) for name in "xy"]
+        board.post(poll(seen(*states, state=ServerState(instance=instance), rest=1)))
+        told += find(read(board.page()), "queue_puts_total", queue="_other")
+    assert told == [0, 7, 127, 128]
 
 
 def test_a_worker_has_the_time_of_its_last_beat_and_its_state(board: Board, clock: Clock) -> None:

@@ -261,8 +261,9 @@ def test_failed_jobs_do_not_wait_too_long_by_the_limits_for_workers(
     answer = fleet.check("queue_age", "-Q", "failed")
     assert answer.code == OK
     assert "failed: 9 jobs ready, which wait for a person" in answer.text
-    answer = fleet.check("queue_age", "-Q", "failed", "-c", "3600")
-    assert answer.code == CRITICAL
+    assert "1800" not in answer.perfdata["failed"], "nor shown with limits"
+    answer = fleet.check("queue_age", "-Q", "failed", "-w", "300", "-c", "1800")
+    assert answer.code == CRITICAL, "somebody set limits, though they are those of the default"
 
 
 def test_a_run_that_does_not_know_a_number_does_not_restart_the_time_of_for(

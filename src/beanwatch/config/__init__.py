@@ -103,6 +103,7 @@ class Threshold(NamedTuple):
     warning: str = ""
     critical: str = ""
     hold: float = 0.0  # seconds; the key `for` in the file
+    is_default: bool = False  # true for the limits of a check, where nobody has set others
 
 
 class QueueRule(NamedTuple):
