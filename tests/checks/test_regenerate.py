@@ -144,7 +144,10 @@ def test_the_catch_all_services_judge_a_queue_until_its_own_services_are_in_use(
     put(site, "late")
     done = install(*flags, "true")
     assert done.returncode == 0
-    assert "services-nagios.json (because beanwatch-services.cfg stays as it is)" in done.stdout
+    assert (
+        "services-nagios.json (because beanwatch-services.cfg was not updated; the new"
+        in done.stdout
+    )
     assert own_queues(site) == {"queue1": ["default", "email.regular", "images"]}
 
 

@@ -128,7 +128,7 @@ def command(
     seen = Discovered(state / f"discovered-{kind}.json", forget)
     asked = PresentParts()
     asked.turn_off_absent(config)
-    # A part that has died since the last run keeps its services.
+    # A part that has died since an earlier run keeps its services.
     present = PresentParts(seen.parts(asked.answered)).turn_off_absent(config)
     queues, kinds = None, []
     if discover:
@@ -153,7 +153,7 @@ def command(
             print_line(f"{prefix}{next_step}")
     else:
         code = install_and_reload(wanted, Path(dest), kind, test, reload)
-    if discover and not dry_run and not code:
+    if (discover or chosen.generated) and not dry_run and not code:
         try:
             seen.save()
         except OSError as error:

@@ -15,8 +15,8 @@ class PresentParts:
     """Finds out whether Redis and Graphite exist, if only their default addresses are known.
 
     Services are generated only for parts that exist: those of others would alert forever. A part
-    that is configured, or has answered once, exists from then on. `answered` has the keys of those
-    that have answered earlier, such as `redis.url`.
+    that is configured, or has answered once, exists from then on. `answered` has the keys of the
+    parts that answered in an earlier run, such as `redis.url`.
     """
 
     def __init__(self, answered: Iterable[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""Finds queues and kinds of jobs, and remembers them: their services must outlive a quiet time.
+"""Finds queues, kinds of jobs and parts, and remembers them: their services outlive a quiet time.
 
 beanstalkd removes a queue that is empty, and the counts of a job that did not run expire. Without
 this memory, the service of such a queue would go and come back, and lose its history.
@@ -61,7 +61,7 @@ def discover_kinds(config: Config) -> list[JobKind]:
 
 
 class Discovered:
-    """The times at which queues and kinds of jobs were last found. `save` writes them to the file.
+    """The times at which queues, kinds of jobs and parts were last found. `save` writes them.
 
     A file that cannot be read counts as empty: then only what exists now has a service.
     """

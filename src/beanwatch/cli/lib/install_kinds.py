@@ -242,9 +242,10 @@ def list_files(kind: InstallKind, context: FileContext, index: int) -> Iterator[
         generated.append(FileToInstall(path, content))
     yield from generated
     if context.list_file:
-        # The catch-all services leave out what is in it, so it must not be ahead of the services.
-        content = context.own.to_json().encode()
-        yield FileToInstall(context.list_file, content, follows=tuple(g.path for g in generated))
+        # The catch-all services leave out what it names: so not what has no service in use yet.
+        listed = context.list_file.encode()
+        services = tuple(one.path for one in generated if listed in one.content)
+        yield FileToInstall(context.list_file, context.own.to_json().encode(), follows=services)
 
 
 def read_package_files(pattern: str) -> Iterator[tuple[str, bytes]]:

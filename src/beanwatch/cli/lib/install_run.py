@@ -1,5 +1,6 @@
 """Installs files, tests and reloads them if asked to, and prints what was done."""
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def install_files(
     dry_run: bool = False,
     told: Collection[Path] = (),
 ) -> int:
-    """Install the files, and print what was done, except with those in `told`.
+    """Install the files. Print what was done with each, but not with those in `told`.
 
     Return the exit code.
     """
@@ -53,7 +54,7 @@ def install_and_reload(
 ) -> int:
     """Install the files. If one changed, validate them, and reload or restore the old ones.
 
-    A file that follows others is installed after the reload, when they are in service. Return the
+    A file that follows others is updated after the reload, when they are in service. Return the
     exit code. Raises ClickException if the files are not valid, if the reload failed, or if another
     run has not ended.
     """
@@ -63,10 +64,10 @@ def install_and_reload(
         state.mkdir(parents=True, exist_ok=True)
         with locked(str(state / "install.lock")):
             planned = list(FileInstaller(dest, dry_run=True).install(wanted))
-            first = [one for one in wanted if not one.follows]
+            first = [one for one in wanted if not (one.follows and has(dest, one))]
             if all(r.status in ("same", "kept") for r in planned) and not backup.is_pending:
                 for result in planned[len(first) :]:
-                    if result.status == "kept":  # so something new has no service of its own
+                    if result.status == "kept":  # a catch-all service judges what is new
                         print_result(result)
                 print_line("nothing changed, so nothing was reloaded")
                 return 0
@@ -88,6 +89,11 @@ def install_and_reload(
         raise click.ClickException(str(error)) from None
     print_line(f"the files are valid ({validate}); reloaded ({reload})")
     return 0
+
+
+def has(dest: Path, one: FileToInstall) -> bool:
+    """Return True if the file exists below `dest`."""
+    return os.path.lexists(dest / one.path.lstrip("/"))
 
 
 def print_result(result: InstallResult, *, dry_run: bool = False) -> None:

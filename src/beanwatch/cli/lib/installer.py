@@ -23,7 +23,7 @@ class FileToInstall(NamedTuple):
     content: bytes = b""
     link: str = ""  # the target of a symbolic link; empty for a file
     is_example: bool = False  # to be edited by the user: an existing file is never overwritten
-    # Paths of files before it. If somebody has changed one of them, this file stays as it is, too.
+    # Paths of files before it. If one of them was not updated, this file stays as it is, too.
     follows: tuple[str, ...] = ()
 
 
@@ -48,6 +48,7 @@ class FileInstaller:
 
     def __init__(self, root: Path, *, dry_run: bool = False) -> None:
         self._root, self._dry_run = Path(os.path.abspath(root)), dry_run
+        self._is_in = "would be in" if dry_run else "is in"
         self._manifest = self._root / MANIFEST
         self._written = self._load()
 
@@ -57,7 +58,8 @@ class FileInstaller:
         for one in wanted:
             path = self._root / one.path.lstrip("/")
             try:
-                if leaders := kept.intersection(one.follows):
+                leaders = kept.intersection(one.follows)
+                if leaders and self._find(path) is not None:
                     result = self._follow(path, one, min(leaders))
                 elif one.link:
                     result = self._link(path, one.link)
@@ -76,7 +78,10 @@ class FileInstaller:
     def _follow(self, path: Path, one: FileToInstall, leader: str) -> InstallResult:
         if self._find(path) == one.content:
             return InstallResult(path, "same")
-        return InstallResult(path, "kept", f"because {Path(leader).name} stays as it is")
+        aside = path.with_name(path.name + NEW_SUFFIX)
+        self._write(aside, one.content)
+        reason = f"because {Path(leader).name} was not updated"
+        return InstallResult(path, "kept", f"{reason}; the new version {self._is_in} {aside.name}")
 
     def _link(self, path: Path, target: str) -> InstallResult:
         found = self._find(path)
@@ -102,9 +107,8 @@ class FileInstaller:
         if old is not None and not is_ours:
             aside = path.with_name(path.name + NEW_SUFFIX)
             self._write(aside, one.content)
-            verb = "would be in" if self._dry_run else "is in"
             return InstallResult(
-                path, "kept", f"changed by somebody; the new version {verb} {aside.name}"
+                path, "kept", f"changed by somebody; the new version {self._is_in} {aside.name}"
             )
         self._write(path, one.content)
         self._written[str(path)] = digest(one.content)
