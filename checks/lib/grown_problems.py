@@ -12,8 +12,8 @@ def has_grown(memory: FileMemory, key: str, state: int, found: Mapping[str, int]
     """Return True if a problem is new or worse, though the state is that of the last round.
 
     `found` has the rank of each problem of a service (the larger, the worse), `key` stands for the
-    service, and `state` is its exit code. A problem is not new that was there in the last round
-    that judged the service, or in the FORGET_PROBLEM_AFTER seconds before that round.
+    service, and `state` is its exit code. A problem is not new if the last round that judged the
+    service had it, or a round in the last FORGET_PROBLEM_AFTER seconds.
     """
     if not found:
         return False
@@ -23,12 +23,12 @@ def has_grown(memory: FileMemory, key: str, state: int, found: Mapping[str, int]
             is_same = last == state
         case _:
             is_same, before = False, {}
-    # Not the present time: no round may have judged the service for an hour.
+    # That round can be an hour ago: nobody can judge the queues of a server that is down.
     judged_at = max((at for _, at in before.values()), default=now)
     known = {
         name: (rank, at)
         for name, (rank, at) in before.items()
-        if judged_at - at <= FORGET_PROBLEM_AFTER
+        if at == judged_at or now - at <= FORGET_PROBLEM_AFTER
     }
     grown = is_same and any(
         name not in known or rank > known[name][0] for name, rank in found.items()

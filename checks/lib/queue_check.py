@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from nagiosplugin import Context, Resource, Summary
 
-from beanwatch.checks.lib.memory import FileMemory, ScopedMemory
+from beanwatch.checks.lib.memory import MAX_GAP, FileMemory, ScopedMemory
 from beanwatch.checks.lib.plugin import (
     SEVERITY,
     STATES,
@@ -40,7 +40,7 @@ def add_limits(parser: Parser) -> None:
         dest="hold",
         type=duration_argument,
         metavar="SECONDS",
-        help="alert only if every run has found the problem for this long "
+        help="alert only if every run that could tell has found the problem for this long "
         "(default: `for` of the limits in the configuration, else 0)",
     )
 
@@ -108,17 +108,23 @@ class QueueContext(Context):  # type: ignore[misc]
         for field in self.check.fields:
             if getattr(queue.state, field) is None:
                 name = FIELD_NAMES.get(field, field)
-                for state in (
-                    Critical,
-                    Warn,
-                ):  # `--for` goes on: not read is not the same as not so
-                    self._memory.keep(queue.key(state.text))
+                self._keep_hold(queue)
                 return Finding(Unknown, f"{queue.label}: {name} is not known", metric)
         limits = self._limits(queue)
         state, text = self._decide(queue, limits)
         if limits.hold:
             state, text = self._apply_hold(queue, limits.hold, state, text)
         return Finding(state, text, metric)
+
+    def _keep_hold(self, queue: CheckedQueue) -> None:
+        """Let `--for` go on: an unknown number does not mean that the problem is over.
+
+        After MAX_GAP seconds, nobody knows.
+        """
+        is_used = bool(self._limits(queue).hold)
+        if is_used and self._memory.lasting(queue.key("unknown")) <= MAX_GAP:
+            for step in (Critical, Warn):
+                self._memory.keep(queue.key(step.text))
 
     def _apply_hold(
         self, queue: CheckedQueue, hold: float, state: State, text: str
@@ -127,6 +133,8 @@ class QueueContext(Context):  # type: ignore[misc]
 
         Without a usable state file nothing is held back: the state is returned unchanged.
         """
+        if state is Unknown:
+            self._keep_hold(queue)
         if state not in (Warn, Critical):
             return state, text
         lasted, since = Ok, 0.0

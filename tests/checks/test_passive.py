@@ -332,6 +332,8 @@ def test_a_problem_that_lasted_while_no_round_could_judge_it_is_not_new(tmp_path
     for at in range(1500, 2400, 60):
         assert not look(float(at), "b")
     assert look(2400.0, "a", "b")
+    assert not look(2460.0, "a")
+    assert look(5000.0, "a", "b"), "nobody judged it for long, and b had ended before"
 
 
 def test_what_nobody_heard_of_is_told_in_the_next_round(site: Site):
@@ -355,9 +357,27 @@ def test_with_a_list_the_catch_all_services_judge_what_only_the_configuration_na
     planner = ServicePlanner(servers, str(path), discover=False)
     round_ = PassiveRound(newer, servers, 10.0)
     round_.read()
-    _, own = planner.plan(round_, newer)
+    services, own = planner.plan(round_, newer)
     assert {node: list(found) for node, found in own.queues.items()} == {"queue1": ["images"]}
     assert not own.workers
+    assert {one.name for one in services} == {one.name for one in plan_services(config, servers)}
+
+
+def test_a_listed_worker_that_the_configuration_no_longer_names_is_judged_with_the_others(
+    site: Site, tmp_path: Path
+):
+    config = load(str(site.config), {})
+    servers = resolve_servers(config.servers)
+    path = tmp_path / "services.json"
+    before = config._replace(expected_workers=("web1.gone", "web1.here"))
+    path.write_text(list_own(plan_services(before, servers)).to_json())
+    planner = ServicePlanner(servers, str(path), discover=False)
+    now = config._replace(expected_workers=("web1.here",))
+    round_ = PassiveRound(now, servers, 10.0)
+    round_.read()
+    services, own = planner.plan(round_, now)
+    assert list(own.workers) == ["web1.here"]
+    assert "worker web1.gone" not in {one.name for one in services}
 
 
 def test_while_a_server_is_down_nobody_is_told_of_workers_that_only_miss_it(site: Site):

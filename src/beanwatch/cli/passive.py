@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 
 import click
 
@@ -21,6 +22,7 @@ from beanwatch.cli.lib.options import (
 from beanwatch.cli.lib.output import print_line
 from beanwatch.cli.lib.submit import SubmitError, submit_commands, submit_nsca, submit_stdout
 from beanwatch.config import Config
+from beanwatch.globs import escape_name
 from beanwatch.queues.servers import Server
 from beanwatch.words import count
 
@@ -167,10 +169,24 @@ class ServicePlanner:
             if self._trouble:
                 print_line(f"beanwatch: {self._trouble}; using the list read before", err=True)
         if self._list is not None:
-            # The monitor knows these only. What the configuration names since then has none.
-            found = self._list
-            return plan_services(config, self._servers, found.queues, found.jobs), found
+            return self._plan_listed(self._list, config)
         queues = now.first_queues() if self._discover else None
         kinds = now.first_kinds() if self._discover else ()
         services = plan_services(config, self._servers, queues, kinds)
+        return services, list_own(services)
+
+    def _plan_listed(self, found: OwnServices, config: Config) -> tuple[list[Service], OwnServices]:
+        """Plan the services that the monitor has.
+
+        What the configuration has named since the list was written is judged by the catch-all
+        services.
+        """
+        named = set(chain.from_iterable(found.queues.values()))
+        rules = [one for one in config.queues if one.name is None or escape_name(one.name) in named]
+        workers = [one for one in config.expected_workers if one in found.workers]
+        groups = [one for one in config.expected_groups if one.glob in found.workers]
+        known = config._replace(
+            queues=tuple(rules), expected_workers=tuple(workers), expected_groups=tuple(groups)
+        )
+        services = plan_services(known, self._servers, found.queues, found.jobs)
         return services, list_own(services)
