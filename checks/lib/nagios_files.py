@@ -1,6 +1,5 @@
 """Generates the configuration of Nagios and of NRPE."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from beanwatch.checks.lib.output import fill_link
@@ -21,6 +20,7 @@ from beanwatch.checks.registry import (
     find_check,
 )
 from beanwatch.config import Config
+from beanwatch.globs import name_of
 from beanwatch.queues.servers import resolve_servers
 from beanwatch.quoting import (
     nagios_argument,
@@ -200,16 +200,19 @@ def nrpe_services(
     services: Iterable[Service], plugins: str, config: Config, list_file: str = ""
 ) -> Iterator[str]:
     """Yield an NRPE command for each service, with its server and its arguments."""
-    labels = {s: nrpe_name(f"beanwatch_{s.host}_{s.name}") for s in services}
-    owners = Counter(labels.values())
-    for one in labels:
-        # As in `label_queues`: a queue that comes later takes no other's command.
-        subject = f"{one.queue}{one.job}{one.worker}"
-        if owners[labels[one]] > 1 and nrpe_name(subject) != subject:
-            labels[one] = nrpe_name(f"beanwatch_{one.host}_{one.name}", with_hash=True)
+    labels = {s: nrpe_name(f"beanwatch_{s.host}_{s.name}", with_hash=is_odd(s)) for s in services}
     for service, label in number_duplicates(labels, "_").items():
         options = [("--server", service.server), *service.arguments(list_file)]
         yield nrpe_command(label, f"{plugins}/{service.program}", config, options)
+
+
+def is_odd(service: Service) -> bool:
+    """Return True if NRPE does not allow the name of the service's only queue.
+
+    Its command ends with a hash, so that no queue that comes later takes it.
+    """
+    queue = name_of(service.queue) or ""
+    return nrpe_name(queue) != queue
 
 
 def nrpe_command(
