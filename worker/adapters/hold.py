@@ -26,7 +26,6 @@ class Hold:
     def wait(self, request: CommandRequest) -> None:
         """Carry out `wait`."""
         with self._lock:
-            self._end_timer()
             before, self.reason = self.reason, f"told to wait by {request.origin}"
             try:
                 if self._hold is not None:
@@ -34,6 +33,7 @@ class Hold:
             except BaseException:
                 self.reason = before  # a worker that takes jobs is not shown as waiting
                 raise
+            self._end_timer()
             if request.seconds is not None:
                 self._timer = threading.Timer(request.seconds, self.resume)
                 self._timer.daemon = True

@@ -5,14 +5,13 @@ answer goes to the list that the command names.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from beanwatch.net.redis_url import KEY_PREFIX, Execute, RedisError
 from beanwatch.net.redis_url import Command as RedisCommand
 from beanwatch.worker.control.inbox import CommandInbox
 from beanwatch.worker.control.messages import REPLY_PREFIX, encode
 
-MAX_COMMANDS = 10  # at one heartbeat; any more wait for the next one
+MAX_COMMANDS = 10  # carried out at one heartbeat; the rest wait for the next
 ANSWER_EXPIRY = 60  # seconds
 
 
@@ -35,21 +34,19 @@ class RedisMailbox:
 
     def __init__(self, execute: Execute, worker: str, inbox: CommandInbox) -> None:
         self._execute, self._inbox = execute, inbox
-        # One at a time: only Redis 6.2 and later take a number.
+        # One at a time: LPOP takes a count only from Redis 6.2 on.
         self._read: Sequence[RedisCommand] = (("LPOP", commands_key(worker)),)
 
     def tick(self, _now: float) -> None:
         """Carry out the commands that have come. Raises nothing if Redis cannot be used."""
         try:
-            answers: list[Any] = []
             for _ in range(MAX_COMMANDS):
                 (body,) = self._execute(self._read)
                 if body is None:
-                    break
+                    return
                 if reply := self._inbox.process(body, 0.0):
                     key = answers_key(reply[0])
-                    answers += [("RPUSH", key, encode(reply[1])), ("EXPIRE", key, ANSWER_EXPIRY)]
-            if answers:
-                self._execute(answers)
+                    answer = ("RPUSH", key, encode(reply[1]))
+                    self._execute([answer, ("EXPIRE", key, ANSWER_EXPIRY)])
         except RedisError:
             return  # the heartbeat reports it

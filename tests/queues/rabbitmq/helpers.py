@@ -50,7 +50,7 @@ def read(vhost: Vhost, wanted: Wanted | None = None) -> Reading:
 
 def queues_of(vhost: Vhost) -> dict[str, QueueState]:
     """Read the queues of a vhost."""
-    found = read(vhost, Wanted(server=False)).queues
+    found = read(vhost).queues
     assert found is not None
     return dict(found)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beanwatch.collectors.poll.derive import server_values
+from beanwatch.collectors.poll.derive import merge, server_values
 from beanwatch.collectors.poll.observer import Observation, Observer
 from beanwatch.queues.base import ServerError, Wanted
 from tests.queues.rabbitmq.helpers import reader_of, server_of
@@ -228,6 +228,11 @@ def test_a_node_that_does_not_run_and_queues_that_are_down(liar: Liar) -> None:
 def test_the_wait_of_a_failed_job_is_in_no_series(liar: Liar) -> None:
     queues = observe(liar, {}).queues or {}
     assert queues["dead"].state.is_dead_letter
+    assert queues["dead"].state.head_ready_age is not None, "commands and pages show it"
+    assert (
+        merge([queues["dead"], queues["t"]])["head_ready_age"]
+        == queues["t"].values()["head_ready_age"]
+    )
     assert "head_ready_age" in queues["t"].values()
     assert "head_ready_age" not in queues["dead"].values(), "it waits for a person, not a worker"
 
@@ -246,6 +251,8 @@ def test_without_statistics_of_messages_the_counters_are_not_known(liar: Liar) -
             assert (queue.puts, queue.deletes, queue.redeliveries) == (puts, puts, puts)
     queue = (reader.read(Wanted(server=False)).queues or {})["t"]
     assert queue.puts is None, "as the last overview says"
+    queue = (reader_of(liar.url).read(Wanted(server=False)).queues or {})["t"]
+    assert queue.puts is None, "no overview was read"
 
 
 def test_a_node_that_leaves_and_comes_back_was_not_restarted(liar: Liar) -> None:

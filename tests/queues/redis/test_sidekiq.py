@@ -183,6 +183,10 @@ def test_a_capsule_has_its_own_threads(server: Server, redis_server: Redis) -> N
     slow, mail = queues["slow"], queues["mail"]
     assert (slow.consumers, slow.idle_consumers, slow.held) == (1, 0, 1)
     assert (mail.consumers, mail.idle_consumers, mail.held) == (10, 10, 0)
+    single["weights"] = {"slow": 0, "mail": 0}
+    client.hset("a:1:x", "info", json.dumps(info))
+    mail = (read(server).queues or {})["mail"]
+    assert (mail.consumers, mail.idle_consumers) == (11, 10), "in both capsules"
     assert reading.server is not None
     assert reading.server.native["processes"] == 1
 

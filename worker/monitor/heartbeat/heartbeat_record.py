@@ -108,9 +108,10 @@ class HeartbeatRecord:
 
 
 def most_urgent(jobs: Sequence[ObservedJob]) -> Sequence[ObservedJob]:
-    """Return at most MAX_JOBS jobs, as no reader takes more: those that are late, or will be first.
+    """Return at most MAX_JOBS jobs, as no reader takes more.
 
-    Jobs without a deadline follow, the oldest first.
+    Those with the earliest deadlines come first, so late ones do. Then those without a deadline
+    follow, the oldest first.
     """
     if len(jobs) <= MAX_JOBS:
         return jobs

@@ -11,7 +11,7 @@ from beanwatch.store.run_totals import BOUNDS, MAX_COUNTED, MAX_KINDS, OTHER_JOB
 from beanwatch.worker.monitor.runs import Run
 from beanwatch.worker.monitor.sinks.metrics import NOT_RUN
 
-MAX_FOUND = 2000  # pairs of queue and job whose counts are found at once; others take longer
+MAX_FOUND = 2000  # pairs of queue and job in the lookup table; for others, a run takes longer
 
 
 class KindCounts:
@@ -37,7 +37,8 @@ class Kind(NamedTuple):
 class RunCounter:
     """Counts the runs of at most MAX_KINDS kinds of job, all further ones as OTHER_JOBS.
 
-    Those have one count for each queue, until there are MAX_COUNTED; the rest has one together.
+    Further kinds share one count per queue. Beyond MAX_COUNTED counts, all further queues share
+    one.
 
     One thread counts at a time: the one that ends the run. Other threads read without a lock, so
     the sum of durations can be one run ahead of the buckets.

@@ -20,7 +20,7 @@ final class RunTotals
     /** @param array<mixed> $totals those of the previous instance: this one goes on counting */
     public function continue(array $totals): void
     {
-        foreach (array_slice($totals, 0, self::MAX_KINDS) as $kind) {
+        foreach (array_slice($totals, 0, self::MAX_COUNTED + 1) as $kind) {
             [$queue, $job] = [$kind['queue'] ?? null, $kind['job'] ?? null];
             if (is_string($queue) && is_string($job)) {
                 [$queue, $job] = [Text::name($queue), Text::name($job)];

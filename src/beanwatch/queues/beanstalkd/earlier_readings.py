@@ -35,8 +35,9 @@ class EarlierReadings:
     def count_rejected(self, stats: Stats, server: ServerState) -> int | None:
         """Return how many puts the server has refused since its start; None if unknown.
 
-        The first reading cannot tell, unless it is 0: a put whose body is still being sent looks
-        refused, and a counter must never fall. Also set `refused` to the number of recent ones.
+        The first reading returns None, unless the number is 0: a put whose body is still being sent
+        looks refused, and a counter must never fall. Also set `refused` to the number of recent
+        ones.
         """
         key = f"rejected {self._node}"
         known = _recalled(self._memory.recall(key), server.instance, 5)

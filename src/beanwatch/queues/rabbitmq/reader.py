@@ -60,7 +60,7 @@ class RabbitReader(Reader):
         self._overview: Row = {}
         self._nodes: Sequence[Row] = ()
         self._rows: Sequence[Row] = ()
-        self._has_counters = True  # as far as the last overview tells
+        self._has_counters: bool | None = None  # None: no overview was read yet
 
     def read(self, wanted: Wanted, timeout: float | None = None) -> Reading:
         """Read the parts that `wanted` names. Raises ServerError if nothing could be read."""
@@ -122,17 +122,17 @@ class RabbitReader(Reader):
 
         In a container the process id is always the same, and a start time that is computed from
         the uptime varies. So the first computed one is remembered. A node that is away, such as
-        behind a network that is split, keeps its part: nobody knows yet that it was started anew.
-        `now` is RabbitMQ's time.
+        in a network partition, keeps its part: it may not have restarted. `now` is RabbitMQ's time.
         """
-        parts = []
+        parts, is_known = [], True
         for node in self._nodes:
             key = f"start {self._server.node} {node.get('name')}"
             known = self._options.memory.recall(key)
             if node.get("running") is True:
                 start, pid = start_of(node, now), str(node.get("os_pid"))
                 if start is None:
-                    return None
+                    is_known = False
+                    continue
                 match known:
                     case [str(before), int() | float() as first]:
                         is_same = before == pid and abs(start - first) < SAME_START
@@ -142,7 +142,7 @@ class RabbitReader(Reader):
                 case [str(pid), int() | float() as start]:
                     self._options.memory.remember(key, known)
                     parts.append(f"{node.get('name')} {pid} {start:.0f}")
-        return ", ".join(sorted(parts))
+        return ", ".join(sorted(parts)) if is_known else None
 
     def _read_queues(
         self, api: ManagementApi, wanted: Wanted, implausible: ImplausibleValues

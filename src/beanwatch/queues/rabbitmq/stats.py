@@ -71,20 +71,20 @@ def to_queue(
     implausible: ImplausibleValues,
     now: float | None = None,
     *,
-    has_counters: bool = True,
+    has_counters: bool | None = None,
 ) -> QueueState:
     """Convert an entry of `/api/queues/VHOST` to a QueueState, before `set_dead_letters`.
 
     A number that is missing is unknown: a new quorum queue has none for some seconds. `now` is the
     Unix time (s) of RabbitMQ, for the age of the first job. `has_counters` is false if RabbitMQ
-    counts no messages (`management.rates_mode = none`).
+    counts no messages (`management.rates_mode = none`), None if that is not known.
     """
     name = row["name"]
     ready = implausible.read(name, row, "messages_ready")
     reserved = implausible.read(name, row, "messages_unacknowledged")
     consumers = implausible.read(name, row, "consumers")
     puts = deletes = redeliveries = None
-    if has_counters:
+    if has_counters or (has_counters is None and row.get("message_stats")):
         puts, deletes, redeliveries = _counters(name, row, implausible)
     capacity = _capacity(row)
     # RabbitMQ delivers a job at once if the prefetch of a consumer has room for it. So if jobs are

@@ -32,16 +32,32 @@ WORK = ("workers", "work")
 
 
 class Capsule(NamedTuple):
-    """The threads of one process that take jobs of the same queues. A quiet one takes no new jobs.
+    """The threads of one process that take jobs of the same queues."""
 
-    Up to Sidekiq 8.0, a process does not tell how many threads each of its capsules has. So there,
-    all of its threads count as one capsule.
+    queues: frozenset[str]
+    threads: int
+
+
+class Process(NamedTuple):
+    """A process of Sidekiq, by its last heartbeat. A quiet one takes no new jobs.
+
+    Up to Sidekiq 8.0, it does not tell how many threads each of its capsules has. So there, all of
+    its threads are one capsule.
     """
 
-    queues: frozenset[str] = frozenset()
-    threads: int = 0
-    busy: int = 0
+    capsules: tuple[Capsule, ...]
+    running: Mapping[str, int]  # jobs, by queue
+    busy: int  # threads
     is_quiet: bool = False
+
+    def threads_of(self, queue: str) -> tuple[int, int]:
+        """Return how many threads take jobs of a queue, and how many of these may be busy."""
+        mine = [one for one in self.capsules if queue in one.queues]
+        queues = frozenset[str]().union(*(one.queues for one in mine))
+        threads = sum(one.threads for one in mine)
+        if len(mine) == len(self.capsules):
+            return threads, self.busy
+        return threads, sum(self.running.get(name, 0) for name in queues)
 
 
 class SidekiqReading(LayoutReading):
@@ -53,7 +69,7 @@ class SidekiqReading(LayoutReading):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._registered: list[str] = []
-        self._capsules: list[Capsule] | None = None  # of all processes; None: unknown
+        self._processes: list[Process] | None = None  # None: unknown
         self._running: Counter[str] | None = None  # running jobs by queue
         self._sets: dict[str, int | None] = {}
         self._native: dict[str, int | float] = {}
@@ -149,86 +165,84 @@ class SidekiqReading(LayoutReading):
             commands.append(("HMGET", key, "info", "busy", "quiet"))
             commands += [("HVALS", f"{key}:{kind}") for kind in WORK]
         replies = self.poll.ask(commands) if commands else []
-        capsules: list[Capsule] = []
+        processes: list[Process] = []
         running: Counter[str] = Counter()
         dead: dict[str, tuple[str, ...]] = {}
-        doubtful = 0
+        is_known = True
         for number, name in enumerate(names):
             fields, *work = replies[3 * number : 3 * number + 3]
             if not any(list_of(fields)):
                 dead[name] = ()
                 continue
             queues = [queue_of(job) for part in work for job in list_of(part)]
-            jobs = Counter(queue for queue in queues if queue is not None)
-            found = parse_process(fields, jobs)
-            if found is None or None in queues:
-                self.poll.doubt(self._key(name), fields if found is None else work)
-                doubtful += 1
+            process = parse_process(fields, Counter(queue for queue in queues if queue is not None))
+            if process is None or None in queues:
+                self.poll.doubt(self._key(name), fields if process is None else work)
+                is_known = False
                 continue
-            capsules += found
-            running += jobs
-        self._capsules, self._running = (None, None) if doubtful else (capsules, running)
-        self._native["processes"] = len(names) - len(dead) - doubtful
+            processes.append(process)
+            running.update(process.running)
+        self._processes, self._running = (processes, running) if is_known else (None, None)
+        self._native["processes"] = len(processes)
         if dead:
             self.poll.problems.append(describe_dead("process", dead))
 
     def _state_of(self, name: str, part: Sequence[Any]) -> QueueState:
         ready = self.poll.count(part[0], self._key(f"queue:{name}"))
         age = age_of(self.poll.now, enqueued_at(part[1])) if len(part) > 1 else None
-        if self._capsules is None or self._running is None:
+        if self._processes is None or self._running is None:
             return QueueState(name, ready=ready, head_ready_age=age)
-        listening = [one for one in self._capsules if name in one.queues and not one.is_quiet]
+        found = [one.threads_of(name) for one in self._processes if not one.is_quiet]
+        listening = [(threads, busy) for threads, busy in found if threads]
         reserved = self._running[name]
-        busy = sum(one.busy for one in listening)
         return QueueState(
             name,
             ready=ready,
             head_ready_age=age,
             reserved=reserved,
-            consumers=sum(one.threads for one in listening),
-            idle_consumers=sum(max(0, one.threads - one.busy) for one in listening),
-            held=max(busy, reserved),
+            consumers=sum(threads for threads, _ in listening),
+            idle_consumers=sum(max(0, threads - busy) for threads, busy in listening),
+            held=max(sum(busy for _, busy in listening), reserved),
         )
 
     def _key(self, name: str) -> str:
         return self.prefix + name
 
 
-def parse_process(reply: Any, running: Mapping[str, int]) -> list[Capsule] | None:
-    """Return the capsules of a process; None if this is none.
+def parse_process(reply: Any, running: Mapping[str, int]) -> Process | None:
+    """Return a process from the answer to `HMGET KEY info busy quiet`; None if it describes none.
 
-    `reply` is that to HMGET info busy quiet. `running` has the number of its running jobs by queue.
-    From Sidekiq 8.1 on, a process lists its threads and queues by capsule, and no longer all
-    together.
+    `running` has the number of its running jobs by queue. From Sidekiq 8.1 on, a process lists its
+    threads and queues by capsule, and no longer all together.
     """
     fields = list_of(reply)
     if len(fields) != 3:
         return None
-    info, busy, is_quiet = json_of(fields[0]), count_of(fields[1]), fields[2] in (b"true", b"1")
+    info, busy = json_of(fields[0]), count_of(fields[1])
     if info is None or busy is None:
         return None
-    capsules = info.get("capsules")
-    if not isinstance(capsules, dict):
-        capsule = parse_capsule(info.get("queues"), info.get("concurrency"), is_quiet)
-        return None if capsule is None else [capsule._replace(busy=busy)]
-    found = []
-    for part in capsules.values():
-        one = part if isinstance(part, dict) else {}
-        weights = one.get("weights")
-        queues = list(weights) if isinstance(weights, dict) else None
-        capsule = parse_capsule(queues, one.get("concurrency"), is_quiet)
-        if capsule is None:
-            return None
-        found.append(capsule._replace(busy=sum(running.get(name, 0) for name in capsule.queues)))
-    return found
+    parts = info.get("capsules")
+    if isinstance(parts, dict) and parts:
+        capsules = [parse_capsule(_weights_of(one), one) for one in parts.values()]
+    else:
+        capsules = [parse_capsule(info.get("queues"), info)]
+    known = tuple(one for one in capsules if one is not None)
+    if len(known) < len(capsules):
+        return None
+    return Process(known, running, busy, fields[2] in (b"true", b"1"))
 
 
-def parse_capsule(queues: Any, threads: Any, is_quiet: bool) -> Capsule | None:
-    """Return a capsule without busy threads; None if this is none."""
+def _weights_of(capsule: Any) -> list[Any] | None:
+    weights = capsule.get("weights") if isinstance(capsule, dict) else None
+    return list(weights) if isinstance(weights, dict) else None
+
+
+def parse_capsule(queues: Any, info: Any) -> Capsule | None:
+    """Return a capsule with these queues and the threads in `info`; None if it describes none."""
+    threads = info.get("concurrency") if isinstance(info, dict) else None
     if not isinstance(queues, list) or isinstance(threads, bool) or not isinstance(threads, int):
         return None
-    names = frozenset(name for name in queues if isinstance(name, str))
-    return Capsule(names, max(0, threads), is_quiet=is_quiet)
+    return Capsule(frozenset(name for name in queues if isinstance(name, str)), max(0, threads))
 
 
 def queue_of(reply: Any) -> str | None:

@@ -76,8 +76,8 @@ class SqlConnection:
     def since(self, time: str) -> str:
         """Return an expression for the seconds since a time, which is in seconds since 1970.
 
-        It is 0 if the clock of who wrote the time is ahead: MySQL has no negative number for a
-        column that is unsigned, and refuses the whole query.
+        It is 0 if the writer's clock is ahead: MySQL refuses a query in which an unsigned column
+        falls below 0.
         """
         return f"greatest({self.now}, {time}) - {time}"
 
