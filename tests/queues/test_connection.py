@@ -18,10 +18,9 @@ def connect(address: str, timeout: float = 5.0) -> QueryConnection:
 
 
 @pytest.mark.parametrize("count", [0, 1, BATCH // 2, BATCH, BATCH + 1, 5 * BATCH + 7])
-@pytest.mark.parametrize("way", ["stream", "stream_gently"])
-def test_replies_come_in_the_order_of_the_commands(beanstalkd: Beanstalkd, count: int, way: str):
+def test_replies_come_in_the_order_of_the_commands(beanstalkd: Beanstalkd, count: int):
     with connect(beanstalkd.address) as one:
-        replies = getattr(one, way)([b"use tube-%d" % number for number in range(count)])
+        replies = list(one.stream([b"use tube-%d" % number for number in range(count)]))
         assert [reply.args for reply in replies] == [(b"tube-%d" % n,) for n in range(count)]
         last = b"tube-%d" % (count - 1) if count else b"default"
         assert one.ask_one(b"list-tube-used").args == (last,)
@@ -152,7 +151,6 @@ class SlowSocket:
 
     def __init__(self, way: float, rest: float) -> None:
         self.now = 0.0
-        self.slept: list[float] = []
         self._way, self._rest = way, rest
         self._due = self._answered = 0
 
@@ -174,34 +172,6 @@ class SlowSocket:
     def close(self) -> None: ...
 
 
-@pytest.mark.parametrize(
-    ("way", "taken", "rests"),
-    [
-        (0.001, 1.0, [pytest.approx(0.149)] * 2),  # 15 % of the time, less the way
-        (0.1, 1.0, [pytest.approx(0.05)] * 2),  # it rested while the first answer was on its way
-        (0.5, 1.0, [0.0] * 2),
-        (0.001, 0.009, []),
-    ],
-)
-def test_a_slow_server_is_given_a_rest_between_batches_and_a_quick_one_is_not(
-    way: float, taken: float, rests: list[float]
-):
-    slow = SlowSocket(way, taken - way)
-
-    def open_socket(address: Address, timeout: float) -> SlowSocket:
-        return slow
-
-    with QueryConnection(
-        Address("127.0.0.1", 1),
-        60,
-        clock=lambda: slow.now,
-        sleep=slow.slept.append,
-        open_socket=open_socket,
-    ) as one:
-        assert len(list(one.stream_gently([b"use t"] * (2 * BATCH + 50)))) == 2 * BATCH + 50
-    assert slow.slept == rests
-
-
 def test_each_reply_is_heard_when_it_arrives():
     slow = SlowSocket(1.0, 2.0)
     with QueryConnection(
@@ -209,7 +179,7 @@ def test_each_reply_is_heard_when_it_arrives():
     ) as one:
 
         def heard() -> Iterator[float]:
-            for _ in one.stream_gently([b"use t"] * (BATCH + 2)):
+            for _ in one.stream([b"use t"] * (BATCH + 2)):
                 yield one.received_at
 
         assert list(heard()) == [1.0] + [3.0] * (BATCH - 1) + [4.0, 6.0]

@@ -25,7 +25,6 @@ from beanwatch.queues.base import (
     ServerError,
     Wanted,
 )
-from beanwatch.queues.beanstalkd import connection
 from beanwatch.queues.beanstalkd import reader as module
 from beanwatch.queues.model import Number, QueueState
 from beanwatch.queues.servers import Server, parse_server
@@ -316,7 +315,7 @@ class FakeConnection:
     def extend(self, timeout: float) -> None:
         self.timeouts.append(timeout)
 
-    def stream_gently(self, commands: list[bytes]) -> Iterator[object]:
+    def stream(self, commands: list[bytes]) -> Iterator[object]:
         self._clock.now += 3
         raise ServerError("lost")
 
@@ -506,10 +505,7 @@ def ticking(**options: Any) -> dict[str, Any]:
     return {"clock": lambda: float(next(ticks)), **options}
 
 
-def test_many_queues_may_take_longer_than_an_answer_and_not_for_ever(
-    beanstalkd: Beanstalkd, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(connection, "PAUSE_SHARE", 0.0)  # by this clock, each batch is slow
+def test_many_queues_may_take_longer_than_an_answer_and_not_for_ever(beanstalkd: Beanstalkd):
     with beanstalkd.client() as client:
         for number in range(800):
             client.watch(f"t{number}")
@@ -526,8 +522,7 @@ def test_many_queues_may_take_longer_than_an_answer_and_not_for_ever(
             assert reader.read(ALL).trouble.endswith("no answer within 20 s")
 
 
-def test_heads_have_a_time_of_their_own(beanstalkd: Beanstalkd, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connection, "PAUSE_SHARE", 0.0)
+def test_heads_have_a_time_of_their_own(beanstalkd: Beanstalkd):
     with beanstalkd.client() as client:
         for number in range(300):
             client.use(f"t{number}")

@@ -17,9 +17,6 @@ from beanwatch.queues.beanstalkd.protocol import NonsenseError, Reply, ReplyBuff
 # at once: the server works on one part while we read the replies to another.
 BATCH = 200
 PART = 25
-# After a batch that took longer than SLOW_BATCH_SECONDS, pause for PAUSE_SHARE of its time.
-SLOW_BATCH_SECONDS = 0.01
-PAUSE_SHARE = 0.15
 
 
 class QueryConnection:
@@ -36,12 +33,11 @@ class QueryConnection:
         timeout: float = DEFAULT_TIMEOUT,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
         open_socket: Callable[[Address, float], socket.socket] = connect,
     ) -> None:
         self.address = address
         self.timeout = timeout
-        self._clock, self._sleep = clock, sleep
+        self._clock = clock
         self._limit = timeout
         self.received_at = clock()
         self._end = self.received_at + timeout
@@ -105,23 +101,6 @@ class QueryConnection:
         finally:
             if due:
                 self.close()
-
-    def stream_gently(self, commands: Sequence[bytes]) -> Iterator[Reply]:
-        """Do the same as `stream`, but pause after each batch that took longer than 10 ms.
-
-        A server with thousands of tubes is slow. While we pause, it can serve its other clients.
-        The network's delay counts as part of the pause. Raises ServerError.
-        """
-        for start in range(0, len(commands), BATCH):
-            started = self._clock()
-            replies = self.stream(commands[start : start + BATCH])
-            first = next(replies)
-            round_trip = self._clock() - started
-            yield first
-            yield from replies
-            taken = self._clock() - started
-            if taken > SLOW_BATCH_SECONDS and start + BATCH < len(commands):
-                self._sleep(max(0.0, taken * PAUSE_SHARE - round_trip))
 
     def _join(self, commands: Sequence[bytes]) -> bytes:
         lines = b"\r\n".join((*commands, b""))

@@ -65,7 +65,7 @@ class OneReading:
         at_once = list(filter(is_tube_name, wanted.known if needs_list else wanted.names or ()))
         commands = [STATS] if wanted.server else []
         commands += [LIST_TUBES] if needs_list else []
-        replies = link.stream_gently([*commands, *map(stats_tube, at_once)])
+        replies = link.stream([*commands, *map(stats_tube, at_once)])
         server, stats = None, Stats()
         if wanted.server:
             stats = parse_stats(body_of(link, STATS, next(replies)))
@@ -110,7 +110,7 @@ class OneReading:
         tubes = dict(self._take(at_once, replies, server, read, chosen))
         new = [name for name in chosen if name not in tubes]
         commands = list(map(stats_tube, new))
-        tubes.update(self._take(new, self._link.stream_gently(commands), server, read))
+        tubes.update(self._take(new, self._link.stream(commands), server, read))
         return tubes
 
     def _names(self, listed: list[str]) -> list[str]:
