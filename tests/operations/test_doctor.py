@@ -20,12 +20,14 @@ import pytest
 from beanwatch.checks.lib.fleet_source import SETTLED_AFTER
 from beanwatch.cli.lib.probes import installed, notifications, pages
 from beanwatch.cli.lib.probes.checks import CHECK_NAMES, judge_check
+from beanwatch.cli.lib.probes.finding import Finding
 from beanwatch.cli.lib.probes.render import parse_render
+from beanwatch.cli.lib.probes.servers import probe_heartbeats
 from beanwatch.cli.lib.probes.storage_step import SHIPPED_STEP, StepWatch, find_step_problems
-from beanwatch.config import CollectConfig
+from beanwatch.config import CollectConfig, WorkerGroup
 from beanwatch.net.address import Address
 from beanwatch.net.http_server import HttpServer, Page, Response
-from beanwatch.net.redis_url import WRITE_REFUSALS
+from beanwatch.net.redis_url import WRITE_REFUSALS, parse_redis_url
 from beanwatch.store.heartbeats import WORKERS_KEY, encode_heartbeat, worker_key
 from tests.collector.parts import Memory
 from tests.real import (
@@ -190,6 +192,20 @@ def test_every_failure_comes_with_its_cure(
     assert "web1.email is dead, web2.email is missing" in failed["heartbeats"]["text"]
     assert found["check_worker_heartbeat"]["state"] == "critical"
     assert found["check_metrics_fresh"]["state"] == "unused"
+
+
+def test_of_a_group_enough_workers_must_live(old_redis: Redis) -> None:
+    for worker, age in (("k8s.a", 0.0), ("k8s.b", 0.0), ("k8s.old", 60.0)):
+        beat(old_redis, worker, interval=10.0, age=age)
+    url = parse_redis_url(old_redis.url)
+
+    def probe(least: int) -> Finding:
+        return list(probe_heartbeats(url, (), [WorkerGroup("k8s.*", least)]))[-1]
+
+    assert (probe(2).state, probe(2).text) == ("ok", "1 dead, 2 idle")
+    assert probe(3).state == "failed"
+    assert "k8s.* is short of workers: 2 of 3 live" in probe(3).text
+    assert list(probe_heartbeats(url, ["k8s.old"], [WorkerGroup("k8s.*", 2)]))[-1].state == "failed"
 
 
 def test_another_service_on_carbons_port_is_found_out(

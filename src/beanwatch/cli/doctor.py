@@ -185,6 +185,7 @@ def make_settings(
         metrics=config.worker.metrics,
         collect=config.collect,
         expected=config.expected_workers,
+        groups=config.expected_groups,
         # Where `beanwatch install` links the checks, and then where pip installs them.
         plugins=[*map(Path, DIRECTORIES["plugins"]), Path(sys.prefix) / "bin"],
         user=user,
@@ -249,7 +250,7 @@ def list_probes(config: Config, settings: ProbeSettings) -> dict[str, Probe]:
         "redis": partial(excuse_assumed, redis, assumed),
         "graphite": partial(excuse_assumed, graphite, assumed),
         "statsd": partial(probe_statsd, settings),
-        "heartbeats": partial(probe_heartbeats, settings.redis, settings.expected),
+        "heartbeats": partial(probe_heartbeats, settings.redis, settings.expected, settings.groups),
         "freshness": partial(probe_freshness, settings),
         "collect.listen": partial(
             probe_listen, "collect.listen", config.collect.listen, "the collector"

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from beanwatch.config import CollectConfig
+from beanwatch.config import CollectConfig, WorkerGroup
 from beanwatch.net.redis_url import RedisUrl
 from beanwatch.queues.servers import Server
 
@@ -56,5 +56,6 @@ class ProbeSettings(NamedTuple):
     environ: Mapping[str, str] = MappingProxyType({})  # additional environment of the checks
     # The name by which a check knows a server (`--server`), by `Server.node`.
     names: Mapping[str, str] = MappingProxyType({})
+    groups: Sequence[WorkerGroup] = ()  # of expected workers
     has_chosen: bool = False  # true if `servers` are not all that the configuration has
     wait: float = 30.0  # seconds to wait until Graphite returns a test metric

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from beanwatch.cli.lib.probes.finding import PROBE_TIMEOUT, Finding, report_off
+from beanwatch.config import WorkerGroup
+from beanwatch.globs import matches
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.base import SERVER_ONLY, ProtocolError, ReaderOptions, ServerError
 from beanwatch.queues.model import ServerState
@@ -102,8 +104,13 @@ def _judge_records(workers: Sequence[Worker]) -> Iterator[Finding]:
         yield Finding("worker records", "ok", f"can be read: {text}")
 
 
-def probe_heartbeats(redis: RedisUrl | None, expected: Sequence[str]) -> Iterator[Finding]:
-    """Test that every expected worker has a heartbeat, and that no worker is dead or hung."""
+def probe_heartbeats(
+    redis: RedisUrl | None, expected: Sequence[str], groups: Sequence[WorkerGroup] = ()
+) -> Iterator[Finding]:
+    """Test that every expected worker has a heartbeat, and that no worker is dead or hung.
+
+    A worker of a group may be dead if enough of the group live.
+    """
     if redis is None:
         yield Finding("heartbeats", "unused", "skipped: Redis is off")
         return
@@ -127,9 +134,18 @@ def probe_heartbeats(redis: RedisUrl | None, expected: Sequence[str]) -> Iterato
     bad = {
         worker: state for worker, state in health.items() if state in ("dead", "hung", "missing")
     }
+    for group in groups:
+        members = [worker for worker in health if matches(worker, group.glob)]
+        live = sum(health[worker] not in ("dead", "missing") for worker in members)
+        if live < group.least:
+            bad[group.glob] = f"short of workers: {live} of {group.least} live"
+        else:
+            for worker in set(members).difference(expected):
+                if health[worker] == "dead":
+                    del bad[worker]
     yield from _judge_records(workers)
     restarted = [worker.id for worker in workers if decide_restarted(worker)]
-    if not health:
+    if not health and not bad:
         yield Finding(
             "heartbeats",
             "unused",
