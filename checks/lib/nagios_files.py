@@ -200,19 +200,19 @@ def nrpe_services(
     services: Iterable[Service], plugins: str, config: Config, list_file: str = ""
 ) -> Iterator[str]:
     """Yield an NRPE command for each service, with its server and its arguments."""
-    labels = {s: nrpe_name(f"beanwatch_{s.host}_{s.name}", with_hash=is_odd(s)) for s in services}
+    labels = {s: nrpe_name(f"beanwatch_{s.host}_{s.name}", hashed=odd_queue(s)) for s in services}
     for service, label in number_duplicates(labels, "_").items():
         options = [("--server", service.server), *service.arguments(list_file)]
         yield nrpe_command(label, f"{plugins}/{service.program}", config, options)
 
 
-def is_odd(service: Service) -> bool:
-    """Return True if NRPE does not allow the name of the service's only queue.
+def odd_queue(service: Service) -> str:
+    """Return the name of the service's only queue if NRPE does not allow it, else "".
 
-    Its command ends with a hash, so that no queue that comes later takes it.
+    The name of its commands ends with a hash of it, so that no queue that comes later takes them.
     """
     queue = name_of(service.queue) or ""
-    return nrpe_name(queue) != queue
+    return queue if nrpe_name(queue) != queue else ""
 
 
 def nrpe_command(

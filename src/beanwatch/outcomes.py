@@ -92,4 +92,3 @@ OUTCOMES = (
     ),
 )
 NAMES = tuple(outcome.name for outcome in OUTCOMES)
-DELETED = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_deleted)

@@ -271,13 +271,13 @@ def nrpe_word(text: str) -> str:
     return shell_word(text).replace("$", "$$")
 
 
-def nrpe_name(text: str, *, with_hash: bool = False) -> str:
+def nrpe_name(text: str, *, hashed: str = "") -> str:
     """Return the name of an NRPE command. `_` replaces what would end it, or check_nrpe refuses.
 
-    If `with_hash`, a hash of the text follows.
+    If `hashed` is given, a hash of it follows.
     """
     name = re.sub(r"[^A-Za-z0-9_.+/:@-]", "_", text)
-    return f"{name}_{_hash(text)}" if with_hash else name
+    return f"{name}_{_hash(hashed)}" if hashed else name
 
 
 # -- Icinga 2

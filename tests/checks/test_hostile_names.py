@@ -9,6 +9,7 @@ from beanwatch.checks.lib.nagios_files import nagios_services
 from beanwatch.checks.lib.services import plan_services
 from beanwatch.config.reader import parse
 from beanwatch.queues.servers import resolve_servers
+from beanwatch.quoting import nrpe_name
 from tests.checks.site import Site
 from tests.checks.test_icinga2 import MailingIcinga as Icinga
 from tests.checks.test_remote import Nrpe, can_be_somebody_else
@@ -130,7 +131,8 @@ def test_nrpe_checks_the_queue_with_a_dollar_and_not_another(site: Site, tmp_pat
     expected = strange_site(site)
     site.install("nrpe", "--discover")
     with Nrpe(tmp_path / "nrpe", site) as nrpe:
-        assert nrpe.run("-c", "beanwatch_queue1_depth_of_pay_usd").stdout == expected
+        name = nrpe_name("beanwatch_queue1_depth_of_pay$usd", hashed="pay$usd")
+        assert nrpe.run("-c", name).stdout == expected
 
 
 def test_nagios_finds_a_configuration_with_blanks_in_its_path(site: Site):

@@ -12,7 +12,7 @@ from beanwatch.collectors.poll.fleet_totals import FleetTotals
 from beanwatch.collectors.poll.run_history import WINDOW
 from beanwatch.queues.servers import Server, parse_server
 from beanwatch.store.heartbeats import Worker
-from beanwatch.store.run_totals import QueueRuns, RunTotals, add_totals, summarize
+from beanwatch.store.run_totals import MAX_CARRIED, QueueRuns, RunTotals, add_totals, summarize
 from beanwatch.store.workers_needed import BUSY_SHARE, workers_needed
 from tests.records import make_beat
 
@@ -305,7 +305,7 @@ def test_what_is_carried_on_is_limited() -> None:
     earlier = [RunTotals("q", f"old{n}", {"ok": 1}, 1.0, (1,)) for n in range(999)]
     later = [RunTotals("q", f"new{n}", {"ok": 1}, 1.0, (1,)) for n in range(50)]
     found = add_totals(earlier, later)
-    assert len(found) == 100
+    assert len(found) == MAX_CARRIED
     assert {one.job for one in later} <= {one.job for one in found}
 
 

@@ -1,5 +1,6 @@
 """Servers as child processes, with their own directory and port. They die with this process."""
 
+import contextlib
 import ctypes
 import os
 import random
@@ -120,7 +121,8 @@ def family_of(pid: int) -> list[int]:
     found = [pid]
     for one in found:
         for thread in Path(f"/proc/{one}/task").glob("*/children"):
-            found += map(int, thread.read_text().split())
+            with contextlib.suppress(OSError):  # the thread has ended meanwhile
+                found += map(int, thread.read_text().split())
     return found
 
 

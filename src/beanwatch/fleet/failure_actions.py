@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
-from beanwatch.fleet.job_story import JobServer
+from beanwatch.fleet.job_story import DELETED, JobServer
 from beanwatch.fleet.queue_actions import open_actions
 from beanwatch.net.redis_url import Execute, RedisError
-from beanwatch.outcomes import DELETED
 from beanwatch.queues.base import Actions, Job, ServerError
 from beanwatch.store.failures import Failure, FailureReader, read_detail, remove_failures
 from beanwatch.store.ledger import LedgerEntry, read_job, read_job_by_id

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from beanwatch.fleet.buried_jobs import read_envelope
 from beanwatch.fleet.together import read_together
 from beanwatch.net.redis_url import Execute
+from beanwatch.outcomes import OUTCOMES
 from beanwatch.queues.base import SERVER_ONLY, Job, ReaderOptions, ServerError
 from beanwatch.queues.servers import Server
 from beanwatch.store.heartbeats import JobRecord, Worker
@@ -14,6 +15,8 @@ from beanwatch.store.ledger import LedgerEntry, read_job, read_job_by_id
 from beanwatch.store.records import RecordError
 from beanwatch.worker.api.envelope import Envelope
 
+# The outcomes after which a job is in no queue any more.
+DELETED = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_deleted)
 # The state of a job on a server instance that none of the given servers has.
 ELSEWHERE = "on a server that was not given, or that has been restarted since"
 

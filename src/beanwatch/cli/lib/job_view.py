@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 
 from beanwatch.durations import format_duration
-from beanwatch.fleet.job_story import JobLocation, Story
-from beanwatch.outcomes import DELETED
+from beanwatch.fleet.job_story import DELETED, JobLocation, Story
 from beanwatch.quoting import terminal_text
 from beanwatch.store.ledger import LedgerEntry
 from beanwatch.words import count
