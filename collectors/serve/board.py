@@ -44,7 +44,7 @@ class Others(NamedTuple):
 
     def add(self, poll: Poll) -> "Others":
         """Return them after a poll; unchanged if it could not read the queues."""
-        queues, state, rest = poll.seen.queues, poll.seen.state, poll.seen.chosen.rest
+        queues, state, rest = poll.seen.queues, poll.seen.state, frozenset(poll.seen.chosen.rest)
         if queues is None or state is None:
             return self
         if not rest:
