@@ -28,6 +28,7 @@ SUMS = ("queues", "ready", "reserved", "delayed", "buried")
 COUNTERS = tuple(
     one.name for one in QUEUE.series if one.is_counter and one.name in QueueState._fields
 )
+NEW: Mapping[str, Number] = dict.fromkeys(COUNTERS, 0)  # the counters of a queue that is new
 
 
 class Others(NamedTuple):
@@ -55,11 +56,11 @@ class Others(NamedTuple):
         totals = dict(self.totals)
         last: dict[str, Mapping[str, Number]] = {}
         for name, queue in queues.items():
-            known = (before or {}).get(name, {})
-            last[name] = now = {**known, **_counters(queue)}
-            if before is not None and name in rest:
-                for counter, value in now.items():
-                    then = known.get(counter, 0)
+            known = None if before is None else before.get(name, NEW)
+            last[name] = now = {**(known or {}), **_counters(queue)}
+            if known is not None and name in rest:
+                for counter in now.keys() & known.keys():
+                    value, then = now[counter], known[counter]
                     rise = value - then if value >= then else value
                     totals[counter] = totals.get(counter, 0) + rise
         return Others(totals, last, state.instance)

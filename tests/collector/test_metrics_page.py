@@ -226,6 +226,15 @@ def test_counters_of_queues_beyond_the_limit_never_fall(board: Board) -> None:
     assert told == [0, 3, 12, 13], "what happened around a failed poll is counted"
 
 
+def test_a_counter_of_another_queue_that_becomes_known_adds_nothing(board: Board) -> None:
+    told = []
+    for puts in (None, 1000, 1001):
+        states = [QueueState("a", puts=1), QueueState("b", puts=puts)]
+        board.post(poll(seen(*states, rest=1)))
+        told += find(read(board.page()), "queue_puts_total", queue="_other")
+    assert told == [0, 1]
+
+
 def test_counters_of_other_queues_go_on_after_a_restart_of_the_server(board: Board) -> None:
     told = []
     for instance, puts in (("a", 100), ("a", 107), ("b", 120), ("b", 121)):
