@@ -4,7 +4,7 @@ import argparse
 
 from beanwatch.checks.lib import queue_check, queues, source
 from beanwatch.checks.lib.all_servers import AllServers
-from beanwatch.checks.lib.output import perf
+from beanwatch.checks.lib.output import NO_LIMITS, perf
 from beanwatch.checks.lib.plugin import Check, Ok, State, judge
 from beanwatch.checks.lib.plugin_process import Parser, run
 from beanwatch.checks.lib.queue_words import describe_dead_letters
@@ -19,7 +19,6 @@ from beanwatch.queues.model import QueueState
 from beanwatch.words import count
 
 DEFAULT_LIMITS = Threshold(warning="300", critical="1800", is_default=True)  # seconds
-NO_LIMITS = Threshold()
 
 
 def parser() -> Parser:

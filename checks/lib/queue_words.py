@@ -45,4 +45,5 @@ def describe_no_consumer(system: System) -> str:
 
 def describe_dead_letters(ready: int) -> str:
     """Return the text for a queue of failed jobs. They wait for a person, so this is no problem."""
-    return f"{count(ready, 'job')} ready, which wait for a person: this is a queue of failed jobs"
+    wait = "waits" if ready == 1 else "wait"
+    return f"{count(ready, 'job')} ready, which {wait} for a person: this is a queue of failed jobs"

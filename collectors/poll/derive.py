@@ -37,14 +37,19 @@ class ObservedQueue(NamedTuple):
     consumer_state: str | None = None  # one of `consumers.STATES`
     workers_needed: float | None = None
 
+    @property
+    def head_ready_age(self) -> float | None:
+        """The age for series: failed jobs have none, as alert rules would take them for waiting."""
+        return None if self.state.is_dead_letter else self.state.head_ready_age
+
     def values(self) -> dict[str, Number]:
         """Return the known values by their names in `series.QUEUE`, and the native numbers.
 
         Native numbers are the server's other numbers, under its own names for them.
         """
         values = numbers(self.state, QUEUE_MEASURES)
-        if self.state.is_dead_letter:
-            values.pop("head_ready_age", None)  # alert rules would take it for a job that waits
+        if self.head_ready_age is None:
+            values.pop("head_ready_age", None)
         derived = {
             "put_rate": self.put_rate,
             "delete_rate": self.delete_rate,
@@ -151,11 +156,10 @@ def merge(queues: Sequence[ObservedQueue]) -> dict[str, Number]:
     """
     merged: dict[str, Number] = {}
     all_values = [queue.values() for queue in queues]
+    failed = sum(queue.state.is_dead_letter for queue in queues)
     for name in QUEUE.names:
         known = [values[name] for values in all_values if name in values]
-        silent = [queue for queue in queues if queue.state.is_dead_letter]
-        wanted = len(queues) - (len(silent) if name == "head_ready_age" else 0)
-        is_complete = len(known) == wanted
+        is_complete = len(known) == len(queues) - (failed if name == "head_ready_age" else 0)
         if name in WORST:
             if known and (is_complete or (name != "drain_seconds" and max(known))):
                 merged[name] = max(known)

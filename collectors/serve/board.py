@@ -245,17 +245,13 @@ def _counters(queue: ObservedQueue) -> dict[str, Number]:
 def _columns(queues: Sequence[ObservedQueue]) -> Iterator[tuple[str, list[Any]]]:
     """Yield each series that Prometheus gets: its name, and the values of all queues."""
     for one in QUEUE.series:
-        if one.prometheus and one.name in QueueState._fields:
-            place = QueueState._fields.index(one.name)
-            values = [queue.state[place] for queue in queues]
-            if one.name == "head_ready_age":  # see `ObservedQueue.values`
-                values = [
-                    None if queue.state.is_dead_letter else value
-                    for queue, value in zip(queues, values, strict=True)
-                ]
-            yield one.name, values
-        elif one.prometheus:
+        if not one.prometheus:
+            continue
+        if hasattr(ObservedQueue, one.name):
             yield one.name, [getattr(queue, one.name) for queue in queues]
+        else:
+            place = QueueState._fields.index(one.name)
+            yield one.name, [queue.state[place] for queue in queues]
 
 
 def _to_queue(name: str, values: Mapping[str, Any]) -> ObservedQueue:

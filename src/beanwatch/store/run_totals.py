@@ -15,9 +15,8 @@ MAX_KINDS = 50  # kinds of job (queue and job) that a worker counts under their 
 OTHER_JOBS = "_other"  # the name of all further jobs of a queue, and of all further queues
 # Counts of a worker: its kinds, and OTHER_JOBS for each queue. One more is for all further queues.
 MAX_COUNTED = 200
-MAX_CARRIED = (
-    MAX_COUNTED + 100
-)  # kinds in a record, with those that only earlier instances have run
+# Kinds in a record, with those that only earlier instances have run.
+MAX_CARRIED = MAX_COUNTED + 100
 MAX_READ = 1000  # kinds in a record of another program; a record with more is invalid
 MAX_OUTCOMES = 20
 MAX_NAME = 255  # characters

@@ -53,10 +53,10 @@ class Process(NamedTuple):
     def threads_of(self, queue: str) -> tuple[int, int]:
         """Return how many threads take jobs of a queue, and how many of these may be busy."""
         mine = [one for one in self.capsules if queue in one.queues]
-        queues = frozenset[str]().union(*(one.queues for one in mine))
         threads = sum(one.threads for one in mine)
         if len(mine) == len(self.capsules):
             return threads, self.busy
+        queues = frozenset[str]().union(*(one.queues for one in mine))
         return threads, sum(self.running.get(name, 0) for name in queues)
 
 
