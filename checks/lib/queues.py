@@ -9,7 +9,7 @@ from beanwatch.checks.lib.all_servers import server_failure
 from beanwatch.checks.lib.own_services import add_services, owner_finder
 from beanwatch.checks.lib.plugin import STATES, Failure, Metric
 from beanwatch.checks.lib.plugin_process import Parser
-from beanwatch.checks.lib.queue_words import explain_missing
+from beanwatch.checks.lib.queue_words import FIELD_NAMES, explain_missing
 from beanwatch.checks.lib.source import Source
 from beanwatch.checks.registry import RegisteredCheck, find_check
 from beanwatch.config import Config
@@ -20,17 +20,13 @@ from beanwatch.queues.model import QueueState
 from beanwatch.queues.servers import Server
 
 NO_QUEUE = "there is no queue, and no job"
-# If a queue system removes empty queues, a queue that does not exist has these numbers.
-EMPTY_QUEUE = QueueState(
-    "", 0, 0, 0, 0, 0, 0, head_ready_age=0.0, head_buried_age=0.0, paused=False
-)
 
 
 class CheckedQueue(NamedTuple):
     """One queue of one server, or a glob that matches no queue.
 
-    If `is_there` is False, `state` has the numbers of EMPTY_QUEUE, or None for each number if the
-    queue system does not remove empty queues. check_queue_consumers sets `verdict` (a word of
+    If `is_there` is False, `state` has the numbers of `Reading.absent`, or None for each number if
+    the queue system does not remove empty queues. check_queue_consumers sets `verdict` (a word of
     `beanwatch.queues.consumers.STATES`, `frozen`, `silent` or `unacknowledged`), `problems` (those
     that name this queue) and `workers` (those with a heartbeat).
     """
@@ -197,15 +193,16 @@ class QueueResource(Resource):  # type: ignore[misc]
                 name
                 for name in (*self._named, *self._expected)
                 if name not in found and not self._is_excluded(name)
-            ]
+            ],
+            reading,
         )
         for glob in self._unmatched:
-            yield self._metric(self._absent(glob), is_there=False)
+            yield self._metric(self._absent(glob, reading), is_there=False)
         is_empty = not self._unmatched and not any(map(self._is_chosen, found))
         if self._leaves_some_out and is_empty:
             yield Metric(self.name, "every queue has a service of its own", context="none")
         elif not (found or self.globs or self._expected):
-            yield Metric(self.name, NO_QUEUE, context="none")
+            yield self._no_queue(reading)
 
     def complete(self, queue: QueueState, reading: Reading) -> QueueState:
         """Return the state of one queue. Subclasses add values that they take from the reading."""
@@ -236,7 +233,15 @@ class QueueResource(Resource):  # type: ignore[misc]
         # beanwatch's own queues are temporary, so they are checked only if -Q names them.
         return not is_internal(name) or any(g.startswith("beanwatch.") for g in self.globs)
 
-    def _absent_metrics(self, names: Sequence[str]) -> Iterator[Metric]:
+    def _no_queue(self, reading: Reading) -> Metric:
+        """Return the metric of a server that lists no queue; a Failure if it may have jobs."""
+        for field in self.check.fields if self.server.system.absent_is_empty else ():
+            if getattr(reading.absent, field) is None:
+                reason = f"{self.server}: {FIELD_NAMES.get(field, field)} is not known"
+                return Metric(self.name, Failure(reason), context="failure")
+        return Metric(self.name, NO_QUEUE, context="none")
+
+    def _absent_metrics(self, names: Sequence[str], reading: Reading) -> Iterator[Metric]:
         """Yield a metric for each queue that the server lacks."""
         elsewhere: frozenset[str] = frozenset()
         if names and not self.server.system.absent_is_empty and not self._judges_missing:
@@ -248,11 +253,11 @@ class QueueResource(Resource):  # type: ignore[misc]
                 text = f"{self._prefix}{name}: not on this server, but it may be on another one"
                 yield Metric(self.name, text, context="none")
             else:
-                yield self._metric(self._absent(name), is_there=False)
+                yield self._metric(self._absent(name, reading), is_there=False)
 
-    def _absent(self, name: str) -> QueueState:
-        empty = EMPTY_QUEUE if self.server.system.absent_is_empty else QueueState("")
-        return empty._replace(name=name)
+    def _absent(self, name: str, reading: Reading) -> QueueState:
+        absent = reading.absent if self.server.system.absent_is_empty else QueueState("")
+        return absent._replace(name=name)
 
     def _metric(self, queue: QueueState, is_there: bool = True) -> Metric:
         label = self._prefix + queue.name

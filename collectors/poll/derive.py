@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from beanwatch.collectors.poll.rates import Count, rate
 from beanwatch.collectors.poll.samples import QueueSample
+from beanwatch.queues.base import Problem
 from beanwatch.queues.consumers import CODES, Consumers, decide_consumers
-from beanwatch.queues.model import Number, QueueState, ServerState, numbers
+from beanwatch.queues.model import EMPTY_QUEUE, Number, QueueState, ServerState, numbers
 from beanwatch.queues.servers import Server
 from beanwatch.telemetry.series import QUEUE, SERVER
 
@@ -17,6 +18,7 @@ SERVER_MEASURES = tuple(name for name in SERVER.names if name in ServerState._fi
 WORST = frozenset(one.name for one in QUEUE.series if one.is_worst)
 
 
+SEVERITIES = ("", "warning", "critical")  # of a `Problem`; their places are the series `problem`
 # Series that are computed here -> the field that a system must report for a queue without jobs.
 NEEDED = {
     "put_rate": "puts",
@@ -134,9 +136,10 @@ def derive_drain(
     return round(ready / (delete_rate - put_rate), 3)
 
 
-def absent_queue(server: Server) -> dict[str, Number]:
-    """Return the values of a configured queue that the server does not have: 0 for each series.
+def absent_queue(server: Server, absent: QueueState = EMPTY_QUEUE) -> dict[str, Number]:
+    """Return the values of a configured queue that the server does not have, by series.
 
+    `absent` is that of the reading: a value is 0, unless it has another number or None there.
     Only series of fields that the server reports are in it. Return {} if `System.absent_is_empty`
     is false. Then the queue may have jobs although the server does not list it, so its values are
     unknown.
@@ -144,7 +147,15 @@ def absent_queue(server: Server) -> dict[str, Number]:
     if not server.system.absent_is_empty:
         return {}
     needed = {**dict.fromkeys(QUEUE_MEASURES), **NEEDED}
-    return {name: 0 for name, field in needed.items() if server.can_tell(field or name)}
+    values: dict[str, Number] = {
+        name: 0 for name, field in needed.items() if server.can_tell(field or name)
+    }
+    for name in values.keys() & set(QUEUE_MEASURES):
+        if (number := getattr(absent, name)) is not None:
+            values[name] = number
+        elif getattr(EMPTY_QUEUE, name) is not None:
+            del values[name]
+    return values
 
 
 def merge(queues: Sequence[ObservedQueue]) -> dict[str, Number]:
@@ -168,13 +179,22 @@ def merge(queues: Sequence[ObservedQueue]) -> dict[str, Number]:
     return merged
 
 
-def server_values(state: ServerState, restarts: int, missing_jobs: int | None) -> dict[str, Number]:
+def server_values(
+    state: ServerState,
+    restarts: int,
+    missing_jobs: int | None,
+    problems: Sequence[Problem] | None = None,
+) -> dict[str, Number]:
     """Return the values of the series of a server that answered, including `up` as 1.
 
-    `restarts` counts restarts of the server. `missing_jobs` counts lost jobs; None: unknown.
+    `restarts` counts restarts of the server, `missing_jobs` lost jobs. `problems` are the faults
+    that the server shows. None: unknown.
     """
     values = numbers(state, SERVER_MEASURES)
     values |= {"up": 1, "restarts": restarts}
     if missing_jobs is not None:
         values["missing_jobs"] = missing_jobs
+    if problems is not None:
+        found = [SEVERITIES.index(one.severity) for one in problems if not one.has_series]
+        values["problem"] = max(found, default=0)
     return values

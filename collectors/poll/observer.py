@@ -17,7 +17,7 @@ from beanwatch.queues.base import (
     ServerError,
     Wanted,
 )
-from beanwatch.queues.model import QueueState, ServerState
+from beanwatch.queues.model import EMPTY_QUEUE, QueueState, ServerState
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server
 from beanwatch.store.run_totals import QueueRuns
@@ -43,6 +43,7 @@ class Observation(NamedTuple):
     implausible: Sequence[str] = ()
     problems: Sequence[Problem] = ()  # empty unless they were requested
     forgotten: int = 0  # values that the reader's memory had no room for: there are too many queues
+    absent: QueueState = EMPTY_QUEUE  # that of the reading
 
     @property
     def is_complete(self) -> bool:
@@ -115,7 +116,14 @@ class Observer:
         forgotten = self.samples.memory.dropped
         self.samples.memory.forget_old()
         return Observation(
-            state, observed, reading.chosen, reading.trouble, reading.implausible, found, forgotten
+            state,
+            observed,
+            reading.chosen,
+            reading.trouble,
+            reading.implausible,
+            found,
+            forgotten,
+            reading.absent,
         )
 
     def close(self) -> None:

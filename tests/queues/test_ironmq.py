@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from beanwatch.collectors.poll.observer import Observer
 from beanwatch.config import ServerConfig
 from beanwatch.net.address import AddressError
 from beanwatch.queues.base import (
@@ -217,6 +219,127 @@ def test_queues_that_hang_cost_no_more_than_the_timeout(
     assert time.monotonic() - started < 5
     assert reading.queues is None
     assert reading.trouble.startswith(f"cannot read the queues: {ironmq.url}: no answer")
+
+
+@pytest.fixture
+def failing(ironmq: IronMq, monkeypatch: pytest.MonkeyPatch) -> "Counter[str]":
+    """Names of queues, and how often the server still fails when it is asked for one."""
+    left: Counter[str] = Counter()
+    truth = ironmq.answer
+
+    def answer(method: str, path: str, body: bytes) -> tuple[int, Any]:
+        name = path.removeprefix(f"{BASE}/")
+        if left[name]:
+            left[name] -= 1
+            return 500, {"msg": "Internal Error"}
+        return truth(method, path, body)
+
+    monkeypatch.setattr(ironmq, "answer", answer)
+    return left
+
+
+ALWAYS = 10**6
+
+
+def test_one_queue_that_fails_takes_no_other_away(
+    ironmq: IronMq, token: str, failing: "Counter[str]"
+) -> None:
+    ironmq.create("orders", "a")
+    ironmq.create("broken", "b")
+    failing["broken"] = ALWAYS
+    reading = read(make(ironmq.url, token))
+    assert reading.trouble == ""
+    assert reading.queues
+    assert (reading.queues["orders"].ready, reading.queues["orders"].buried) == (1, 0)
+    assert reading.queues["broken"] == QueueState("broken")
+    assert reading.implausible == [
+        f"broken: cannot be read: {ironmq.url}: HTTP 500 Internal Server Error"
+    ]
+    assert reading.received_at.keys() == {"orders"}
+    failing["orders"] = ALWAYS
+    reading = read(make(ironmq.url, token))
+    assert (reading.queues, reading.implausible) == (None, ())
+    assert reading.trouble.startswith(f"cannot read the queues: {ironmq.url}: HTTP 500")
+    with pytest.raises(ServerError, match="HTTP 500"):
+        read(make(ironmq.url, token), Wanted(server=False, names=["broken"]))
+
+
+def test_a_queue_that_fails_for_a_time_gets_no_wrong_rate(
+    ironmq: IronMq, token: str, failing: "Counter[str]"
+) -> None:
+    ironmq.create("orders")
+    ironmq.create("old", *"abc")
+    now = [1000.0]
+    observer = Observer(make(ironmq.url, token), clock=lambda: now[0])
+
+    def observe() -> list[float | None]:
+        now[0] += 10
+        queues = observer.observe().queues
+        assert queues
+        return [queues[name].put_rate for name in ("orders", "old")]
+
+    failing["old"] = 1
+    observe()
+    ironmq.put("orders", *"abcde")
+    assert observe() == [0.5, None]
+    ironmq.put("old", *"abcde")
+    failing["orders"] = 1
+    assert observe() == [None, 0.5]
+    assert observe() == [None, 0]  # the reading before had no number
+    assert observe() == [0, 0]
+
+
+def test_a_queue_that_fails_may_be_a_second_source(
+    ironmq: IronMq, token: str, failing: "Counter[str]"
+) -> None:
+    ironmq.create("orders", "a", dead_letter={"queue_name": "dead", "max_reservations": 3})
+    ironmq.create("dead", "x", "y")
+    ironmq.create("mail", dead_letter={"queue_name": "dead", "max_reservations": 3})
+    ironmq.create("plain")
+    failing["mail"] = ALWAYS
+    server = make(ironmq.url, token)
+    for wanted in (ALL, Wanted(server=False, names=["orders", "dead", "plain"])):
+        reading = read(server, wanted)
+        assert reading.queues
+        assert (reading.queues["orders"].ready, reading.queues["orders"].buried) == (1, None)
+        assert reading.queues["dead"].is_dead_letter
+        assert reading.queues["plain"].buried == 0
+        assert reading.implausible[-1].startswith(
+            f"orders: its failed messages cannot be counted: {ironmq.url}: HTTP 500"
+        )
+    with pytest.raises(ServerError, match="HTTP 500"):
+        list(server.system.open_actions(server, 5.0).kick("orders", 1))
+    assert ironmq.bodies("dead") == ["x", "y"]
+    # It is asked again before failed messages are counted.
+    del ironmq.queues["mail"]["dead_letter"]
+    failing["mail"] = 1
+    found = queues(server)
+    assert (found["mail"], found["orders"].buried) == (QueueState("mail"), 2)
+
+
+def test_the_checks_judge_the_other_queues(
+    ironmq: IronMq, token: str, failing: "Counter[str]", tmp_path: Path, run: Any
+) -> None:
+    ironmq.create("orders", "a")
+    ironmq.create("broken", "b")
+    failing["broken"] = ALWAYS
+    config = tmp_path / "beanwatch.toml"
+    config.write_text(f'[servers.iron]\nurl = "{ironmq.url}"\npassword_file = "{token}"\n')
+    named = ("--config", config)
+    told = f"broken: cannot be read: {ironmq.url}: HTTP 500 Internal Server Error"
+
+    code, out, _ = run("check_queue_depth", "-c", "0", *named)
+    assert (code, "orders: 1 job ready" in out) == (2, True)
+    assert "broken: the number of ready jobs is not known" in out
+    assert told in out
+    code, out, _ = run("check_queue_depth", "-Q", "orders", "-c", "9", *named)
+    assert (code, "broken" in out) == (0, False)
+    code, out, _ = run("check_queue_server", *named)
+    assert (code, told in out) == (3, True)
+    done = run("beanwatch", "collect", "--once", "--graphite", "-", *named)
+    assert ".iron.orders.ready 1 " in done.stdout
+    assert ".iron.broken." not in done.stdout
+    assert told in done.stderr
 
 
 @pytest.mark.parametrize(

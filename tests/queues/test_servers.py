@@ -110,6 +110,16 @@ def test_a_server_given_by_its_address_has_its_name_and_settings() -> None:
     assert (server.node, server.config) == ("q", servers["q"])
 
 
+@pytest.mark.parametrize("password", ["Xy7k/9secret", "12/abcdef"])
+def test_a_password_with_a_slash_is_refused_and_not_shown(password: str) -> None:
+    for words in ([], [f"rabbitmq://monitor:{password}@mq/shop"]):
+        table = f'[servers.q]\nurl = "rabbitmq://monitor:{password}@mq/shop"\n'
+        with pytest.raises(AddressError) as caught:
+            resolve_servers(config(table).servers, words)
+        assert "write a / in the password as %2F" in str(caught.value)
+        assert password.partition("/")[2] not in str(caught.value)
+
+
 def test_the_password_comes_from_the_file_the_environment_or_the_url(tmp_path: Path) -> None:
     path = tmp_path / "password"
     path.write_text("from the file\nsecond line\n")

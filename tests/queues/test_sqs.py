@@ -1,8 +1,10 @@
 """Amazon SQS: read from moto, which answers as AWS does; what it costs and what it cannot tell."""
 
+import http.server
 import json
 import re
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from typing import Any
 
 import botocore.loaders
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -81,6 +84,23 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> "Counter[str]":
     return counted
 
 
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], str]:
+    """AWS's errors by method and queue: moto knows no rights on single queues, and never fails."""
+    codes: dict[tuple[str, str], str] = {}
+    call = Sqs.call
+
+    def answer(self: Sqs, method: str, **arguments: Any) -> dict[str, Any]:
+        queue = arguments.get("QueueName") or arguments.get("QueueUrl", "").rpartition("/")[2]
+        if code := codes.get((method, queue)):
+            with self.translated():
+                raise ClientError({"Error": {"Code": code, "Message": "no"}}, method)
+        return call(self, method, **arguments)
+
+    monkeypatch.setattr(Sqs, "call", answer)
+    return codes
+
+
 def make(endpoint: str, **config: Any) -> Server:
     settings = ServerConfig(f"sqs://{REGION}", endpoint_url=endpoint, **config)
     (server,) = resolve_servers({"aws": settings})
@@ -135,6 +155,35 @@ def test_dead_letters_count_for_their_only_source(moto: Moto, calls: "Counter[st
     assert queues(server)["orders"].buried is None
 
 
+def test_a_dead_letter_queue_that_is_read_alone_is_known_as_one(
+    moto: Moto, calls: "Counter[str]", refused: dict[tuple[str, str], str]
+) -> None:
+    moto.create("dead", "x")
+    moto.create("orders", "a", dead_letters="dead")
+    server = make(moto.url)
+
+    def is_dead_letter(*names: str) -> list[bool]:
+        calls.clear()
+        found = queues(server, Wanted(server=False, names=names))
+        return [found[name].is_dead_letter for name in names]
+
+    assert is_dead_letter("dead") == [True]
+    assert calls["list_dead_letter_source_queues"] == 1
+    assert is_dead_letter("orders") == [False]
+    assert is_dead_letter("dead", "orders") == [True, False]
+    # Without the right, nobody knows; it must not be a failure.
+    refused["list_dead_letter_source_queues", "dead"] = "AccessDenied"
+    reading = read(server, Wanted(server=False, names=["dead"]))
+    assert reading.implausible == []
+    assert (reading.queues or {})["dead"][1:5] == (1, 0, 0, 0)
+    assert not (reading.queues or {})["dead"].is_dead_letter
+    # If AWS fails, the limits for waiting jobs must not judge what may be dead letters.
+    refused["list_dead_letter_source_queues", "dead"] = "InternalError"
+    reading = read(server, Wanted(server=False, names=["dead"]))
+    assert reading.queues == {"dead": QueueState("dead")}
+    assert reading.implausible == [cannot_be_read("dead", "InternalError")]
+
+
 def test_a_dead_letter_queue_that_is_gone_is_told(moto: Moto) -> None:
     url = moto.create("dead")
     moto.create("orders", dead_letters="dead")
@@ -158,7 +207,7 @@ def test_ages_and_rates_are_cloudwatchs(moto: Moto) -> None:
     assert "NumberOfMessagesDeleted" not in found["orders"].native
     assert found["idle"].head_ready_age == 0
     assert found["new"].head_ready_age is None
-    assert (reading.unread_heads, reading.trouble) == ({"new"}, "")
+    assert (reading.unread_heads, reading.trouble) == (frozenset(), "")
 
 
 def test_cloudwatch_is_asked_once_a_minute_and_for_many_queues_at_once() -> None:
@@ -219,7 +268,11 @@ def test_a_poll_costs_a_call_each_queue_and_each_page(
     calls.clear()
     named = Wanted(server=False, names=["q1", "none", "not a name", "x" * 255, "grüße", "a/b"])
     assert list(queues(make(moto.url), named)) == ["q1"]
-    assert calls == {"get_queue_url": 2, "get_queue_attributes": 1}
+    assert calls == {
+        "get_queue_url": 2,
+        "get_queue_attributes": 1,
+        "list_dead_letter_source_queues": 1,
+    }
     calls.clear()
     only_server = read(make(moto.url), Wanted(names=()))
     assert only_server.server
@@ -310,6 +363,125 @@ def test_the_documented_rights_suffice(moto: Moto, monkeypatch: pytest.MonkeyPat
     assert (reading.queues or {})["orders"].buried == 1
     with pytest.raises(ServerError, match="AccessDenied"):
         server.system.open_actions(server, 30.0).peek("dead", "ready")
+
+
+def cannot_be_read(name: str, code: str) -> str:
+    return f"{name}: cannot be read: sqs://{REGION}: AWS answered {code}: no"
+
+
+def test_one_queue_that_fails_takes_no_other_away(
+    moto: Moto, refused: dict[tuple[str, str], str]
+) -> None:
+    moto.create("orders", "a")
+    moto.create("locked", "b")
+    for name in ("orders", "locked"):
+        moto.put_metric(name, "ApproximateAgeOfOldestMessage", 42)
+    refused["get_queue_attributes", "locked"] = "AccessDenied"
+    server = make(moto.url, cloudwatch=True)
+    for wanted in (AGES, Wanted(names=["orders", "locked"], heads=("ready",))):
+        reading = read(server, wanted)
+        assert reading.trouble == ""
+        assert reading.queues
+        assert (reading.queues["orders"].ready, reading.queues["orders"].head_ready_age) == (1, 42)
+        assert reading.queues["locked"] == QueueState("locked")
+        assert reading.implausible == [cannot_be_read("locked", "AccessDenied")]
+        assert reading.received_at.keys() == {"orders"}
+    assert reading.server
+    # If all fail, nothing is known of the queues.
+    refused["get_queue_attributes", "orders"] = "InternalError"
+    reading = read(server)
+    assert (reading.queues, reading.implausible) == (None, ())
+    assert reading.trouble.startswith(f"cannot read the queues: sqs://{REGION}: AWS answered ")
+    with pytest.raises(ServerError, match="AWS answered AccessDenied: no"):
+        read(server, Wanted(server=False, names=["locked"]))
+
+
+def test_one_queue_whose_url_is_refused_takes_no_other_away(
+    moto: Moto, refused: dict[tuple[str, str], str]
+) -> None:
+    moto.create("orders", "a")
+    moto.create("locked", "b")
+    refused["get_queue_url", "locked"] = "AccessDenied"
+    server = make(moto.url, queues=("orders", "locked"))
+    told = [cannot_be_read("locked", "AccessDenied")]
+    reading = read(server)
+    assert reading.queues
+    assert (reading.queues["orders"].ready, reading.queues["locked"]) == (1, QueueState("locked"))
+    assert (reading.trouble, reading.implausible) == ("", told)
+    assert reading.server
+    assert reading.server.queues is None  # it may not exist
+    reading = read(server, Wanted(names=()))
+    assert (reading.queues, reading.implausible) == ({}, told)
+    reading = read(server, Wanted(choose=lambda names: Chosen(sorted(names)[1:])))
+    assert (list(reading.queues or ()), reading.implausible) == (["orders"], [])
+    # A glob finds it by the list of queues.
+    reading = read(make(moto.url, queues=("l*", "locked")))
+    assert ((reading.queues or {})["locked"].ready, reading.implausible) == (1, [])
+    reading = read(make(moto.url, queues=("o*", "locked")))
+    assert ((reading.queues or {})["orders"].ready, reading.implausible) == (1, told)
+    refused["get_queue_url", "orders"] = "AccessDenied"
+    for wanted in (ALL, Wanted(names=()), Wanted(names=["locked"])):
+        with pytest.raises(ServerError, match="AWS answered AccessDenied: no"):
+            read(server, wanted)
+
+
+def test_a_dead_letter_queue_is_known_although_its_source_cannot_be_read(
+    moto: Moto, calls: "Counter[str]", refused: dict[tuple[str, str], str]
+) -> None:
+    moto.create("dead", "x")
+    moto.create("orders", dead_letters="dead")
+    moto.create("mail")
+    refused["get_queue_attributes", "orders"] = "InternalError"
+    found = queues(make(moto.url))
+    assert {name: queue.is_dead_letter for name, queue in found.items()} == {
+        "dead": True,
+        "orders": False,
+        "mail": False,
+    }
+    assert calls["list_dead_letter_source_queues"] == 2
+
+
+def test_a_reader_tries_twice_and_an_action_once() -> None:
+    with BusyAws() as aws:
+        server = make(aws.url)
+        reading = read(server, Wanted(names=()))
+        assert reading.server
+        assert (reading.server.queues, aws.requests) == (0, 2)
+        aws.requests = 0
+        with pytest.raises(ServerError, match="AWS answered"):
+            server.system.open_actions(server, 30.0).peek("orders", "ready")
+        assert aws.requests == 1  # a message that is sent twice is there twice
+
+
+class BusyAws:
+    """A server that answers each first request with an error 503, and then with an empty list."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        aws = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                aws.requests += 1
+                self.send_response(503 if aws.requests == 1 else 200)
+                self.send_header("Content-Type", "application/x-amz-json-1.0")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> "BusyAws":
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
 
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n{"])

@@ -113,10 +113,16 @@ def basic_login(user: str, password: str) -> str:
 
 
 def start_tls(sock: socket.socket, host: str, ca_file: str = "") -> socket.socket:
-    """Start TLS on a connection and verify the certificate for `host`. Raises OSError."""
+    """Start TLS on a connection and verify the certificate for `host`.
+
+    Raises OSError, and HttpError if `ca_file` cannot be used.
+    """
     import ssl  # takes 7 ms, so import it only for https
 
-    context = ssl.create_default_context(cafile=ca_file or None)
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:
+        raise HttpError(f"cannot use ca_file {ca_file}: {error.strerror or error}") from None
     return context.wrap_socket(sock, server_hostname=host)
 
 
@@ -146,7 +152,8 @@ def parse_response(data: bytes, where: str) -> bytes:
     head, gap, body = data.partition(b"\r\n\r\n")
     status, *fields = head.split(b"\r\n")
     words = status.split(b" ", 2)
-    if not words[0].startswith(b"HTTP/1.") or len(words) < 2 or not words[1].isdigit():
+    is_status = len(words) > 1 and len(words[1]) == 3 and words[1].isdigit()
+    if not words[0].startswith(b"HTTP/1.") or not is_status:
         silent = "the server closed the connection without an answer"
         raise HttpError(f"{where}: {'the reply is not HTTP' if data else silent}")
     if not 200 <= int(words[1]) < 300:
@@ -155,7 +162,7 @@ def parse_response(data: bytes, where: str) -> bytes:
     for field in fields:
         name, _, value = field.partition(b":")
         is_length = name.lower() == b"content-length"
-        if is_length and (not value.strip().isdigit() or int(value) != len(body)):
+        if is_length and value.strip().lstrip(b"0") != (b"%d" % len(body)).lstrip(b"0"):
             raise HttpError(f"{where}: the answer was cut off")
     if not gap:
         raise HttpError(f"{where}: the answer was cut off")

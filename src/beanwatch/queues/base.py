@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from beanwatch.light_typing import Any, NamedTuple
-from beanwatch.queues.model import FREE_STATES, QueueState, ServerState
+from beanwatch.queues.model import EMPTY_QUEUE, FREE_STATES, QueueState, ServerState
 
 DEFAULT_TIMEOUT = 5.0  # seconds
 ACTIONS = (
@@ -41,6 +41,8 @@ class Problem(NamedTuple):
     queue: str = ""
     # What tells this fault from others of the server, without numbers; none: the text's first word.
     causes: Sequence[str] = ()
+    # True if another series than `problem` of the server shows it, with an alert rule of its own.
+    has_series: bool = False
 
     @property
     def line(self) -> str:
@@ -92,13 +94,16 @@ class Reading(NamedTuple):
     received_at: Mapping[str, float] = MappingProxyType({})
     chosen: Chosen = Chosen(())
     trouble: str = ""
-    # Queues whose first ready job was not read because a limit was reached.
+    # Queues whose first ready job was not read because a limit was reached: another reading may.
     unread_heads: frozenset[str] = frozenset()
     # Queues that lost their first ready job to a consumer during the reading. They have ready jobs
     # and no age, but consumers take these jobs.
     taken_heads: frozenset[str] = frozenset()
     # Texts, one for each value that cannot be right, such as a negative count. It was left out.
     implausible: Sequence[str] = ()
+    # The numbers of a queue that the server does not list, if `System.absent_is_empty`. A number is
+    # None if this server cannot tell it, and not 0 if it counts something outside of queues.
+    absent: QueueState = EMPTY_QUEUE
 
 
 class Memory:

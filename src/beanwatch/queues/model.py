@@ -88,6 +88,12 @@ class QueueState(NamedTuple):
         return (self.ready or 0) + (self.reserved or 0) + (self.delayed or 0) + (self.buried or 0)
 
 
+# The numbers of a queue without jobs and consumers.
+EMPTY_QUEUE = QueueState(
+    "", 0, 0, 0, 0, 0, 0, head_ready_age=0.0, head_buried_age=0.0, paused=False
+)
+
+
 class ServerState(NamedTuple):
     """The numbers of one server at one moment. Counts of jobs are sums over all its queues."""
 

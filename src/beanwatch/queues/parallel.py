@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from beanwatch.light_typing import TypeVar
 from beanwatch.net.address import BackgroundCall
+from beanwatch.queues.base import ServerError
 
 THREADS = 8
 Item = TypeVar("Item")
@@ -61,6 +62,29 @@ class Parallel:
         if len(results) < len(items):
             raise TimeoutError
         return [results[number] for number in range(len(items))]
+
+    def try_each(
+        self, function: Callable[[Item], Result], items: Sequence[Item], seconds: float
+    ) -> tuple[dict[Item, Result], dict[Item, ServerError]]:
+        """Return the results by item, and the ServerErrors of the items that have no result.
+
+        Raises TimeoutError and OSError as `map` does, and every other exception of `function`.
+        """
+
+        def try_one(item: Item) -> Result | ServerError:
+            try:
+                return function(item)
+            except ServerError as error:
+                return error
+
+        found: dict[Item, Result] = {}
+        errors: dict[Item, ServerError] = {}
+        for item, result in zip(items, self.map(try_one, items, seconds), strict=True):
+            if isinstance(result, ServerError):
+                errors[item] = result
+            else:
+                found[item] = result
+        return found, errors
 
     def call(self, function: Callable[[], Result], seconds: float) -> Result:
         """Return the result of one call. Raises as `map` does."""

@@ -98,6 +98,10 @@ def parse_server(text: str, layout: str = "") -> ServerUrl:
     if not separator or (scheme == "unix" and not layout):  # `unix:/path` is an address
         return ServerUrl(DEFAULT_SCHEME, parse_address(text))
     authority, slash, path = rest.partition("/")
+    if scheme != "unix" and "@" in path.partition("?")[0]:
+        raise AddressError(
+            "in a server's URL, write a / in the password as %2F, and an @ after the host as %40"
+        )
     login, _, hosts = authority.rpartition("@")
     shown = f"{scheme}://{hosts}{slash}{path}"
     if scheme not in MODULES:

@@ -8,7 +8,9 @@ import pytest
 
 from beanwatch.queues.base import ServerError, UnsupportedError
 from beanwatch.queues.rabbitmq.api import ManagementApi
+from beanwatch.queues.rabbitmq.move import moves_seen_jobs_to_end
 from tests.queues.rabbitmq.helpers import actions_of, holder, wait_for
+from tests.real import wait_until
 from tests.real.rabbitmq import Vhost
 
 
@@ -63,7 +65,7 @@ def test_kick_moves_dead_letters_to_their_source_as_new_jobs(orders: Vhost) -> N
 def test_kick_of_a_shared_dead_letter_queue_moves_each_job_to_its_own_source(
     vhost: Vhost,
 ) -> None:
-    vhost.declare("dead", "quorum")
+    vhost.declare("dead", "quorum", delivery_limit=1000)  # the test looks often
     for name in ("orders", "mail"):
         vhost.declare(name, dead_letter_exchange="", dead_letter_routing_key="dead")
     wait_for(vhost, lambda q: q["dead"].ready == 0)
@@ -72,6 +74,74 @@ def test_kick_of_a_shared_dead_letter_queue_moves_each_job_to_its_own_source(
     assert list(actions_of(vhost).kick("mail", 9)) == []  # it has none of its own
     assert list(actions_of(vhost).kick("dead", 9)) == [1, 1]
     assert (vhost.payloads("orders"), vhost.payloads("mail")) == (["a"], ["b"])
+
+
+@pytest.fixture
+def endless(vhost: Vhost) -> Vhost:
+    """A queue `orders` with dead letters in a quorum queue `dead` without a delivery limit."""
+    vhost.declare("dead", "quorum")
+    vhost.declare("orders", dead_letter_exchange="", dead_letter_routing_key="dead")
+    wait_for(vhost, lambda q: q["dead"].consumers == 0)
+    vhost.fail("orders", "a", "b", into="dead")
+    return vhost
+
+
+def test_kick_refuses_a_queue_that_moves_seen_jobs_to_its_end(endless: Vhost) -> None:
+    first = endless.get("dead")[0]["payload"]
+    wait_until(lambda: endless.payloads("dead")[1] == first)  # RabbitMQ behaves as we say
+    with pytest.raises(UnsupportedError, match="queue dead is a quorum queue without a delivery"):
+        list(actions_of(endless).kick("orders", 9))
+    wait_until(lambda: sorted(endless.payloads("dead")) == ["a", "b"])
+    assert endless.payloads("orders") == []
+
+
+def test_a_policy_with_a_delivery_limit_lets_kick_work(endless: Vhost) -> None:
+    endless.policy("^dead$", delivery_limit=100)
+    path = ("queues", endless.name, "dead")
+    wait_until(lambda: endless.server.api("GET", *path)["effective_policy_definition"])
+    assert list(actions_of(endless).kick("orders", 9)) == [1, 1]
+    assert sorted(endless.payloads("orders")) == ["a", "b"]
+    assert endless.payloads("dead") == []
+
+
+QUORUM = {"x-queue-type": "quorum"}
+
+
+@pytest.mark.parametrize(
+    ("row", "version", "expected"),
+    [
+        ({"arguments": {"x-queue-type": "classic"}}, "", False),
+        ({"type": "classic", "arguments": {}}, "", False),
+        ({}, "", False),
+        ({"arguments": QUORUM}, "3.13.7", True),
+        ({"arguments": QUORUM}, "4.0.2", False),
+        ({"arguments": QUORUM}, "10.0.0", False),
+        ({"arguments": QUORUM}, None, True),
+        ({"type": "quorum", "arguments": []}, "3.12.1", True),  # the default type of its vhost
+        ({"arguments": {**QUORUM, "x-delivery-limit": 20}}, "", False),
+        ({"arguments": {**QUORUM, "x-delivery-limit": 0}}, "", False),
+        ({"arguments": {**QUORUM, "x-delivery-limit": -1}}, "", True),
+        ({"arguments": QUORUM, "effective_policy_definition": {"delivery-limit": 5}}, "", False),
+        ({"arguments": QUORUM, "effective_policy_definition": {"delivery-limit": -1}}, "", True),
+        (
+            {
+                "arguments": {**QUORUM, "x-delivery-limit": -1},
+                "effective_policy_definition": {"delivery-limit": 5},
+            },
+            "",
+            False,
+        ),
+        ({"arguments": QUORUM, "effective_policy_definition": {"max-length": 5}}, "3.9.1", True),
+    ],
+)
+def test_which_queues_move_seen_jobs_to_their_end(
+    row: dict[str, Any], version: str | None, expected: bool
+) -> None:
+    def read_version() -> str | None:
+        assert version != "", "RabbitMQ is asked although it does not matter"
+        return version
+
+    assert moves_seen_jobs_to_end(row, read_version) is expected
 
 
 def test_kick_keeps_a_job_whose_source_is_gone(orders: Vhost) -> None:

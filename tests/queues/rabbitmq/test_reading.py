@@ -119,20 +119,22 @@ def test_wanted_and_chosen_queues(vhost: Vhost) -> None:
 
 
 def test_the_age_of_the_first_job_is_known_only_with_a_timestamp(vhost: Vhost) -> None:
-    for name in ("stamped", "plain", "broken"):
+    for name in ("stamped", "plain", "milliseconds", "broken"):
         vhost.declare(name)
     now = int(time.time())
     vhost.publish("stamped", "x", timestamp=now - 100)
     vhost.publish("plain", "x")
-    vhost.publish("broken", "x", timestamp=now * 1000)
+    vhost.publish("milliseconds", "x", timestamp=(now - 100) * 1000)
+    vhost.publish("broken", "x", timestamp=now * 1_000_000)
     wait_for(vhost, lambda q: all(state.ready == 1 for state in q.values()))
     reading = read(vhost, Wanted(heads=("ready",)))
     queues = reading.queues or {}
     assert 100 <= (queues["stamped"].head_ready_age or 0) < 130
+    assert 100 <= (queues["milliseconds"].head_ready_age or 0) < 130
     assert queues["plain"].head_ready_age is None
     assert queues["broken"].head_ready_age is None
-    assert reading.unread_heads == {"plain", "broken"}
-    assert [text.partition(":")[0] for text in reading.implausible] == ["broken"]
+    assert not reading.unread_heads  # to read them again would not help
+    assert not reading.implausible  # a publisher wrote it, the server is right
 
 
 def test_consumers_that_hold_all_they_may_have_no_room(vhost: Vhost, tmp_path: Path) -> None:

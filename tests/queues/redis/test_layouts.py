@@ -168,14 +168,13 @@ def test_an_age_that_is_unknown_is_not_0_and_that_of_an_empty_queue_is(
         client.xadd("orders", {"n": 1}, id="5-1")
     reading = read(server, heads=("ready",))
     assert (reading.queues or {})[name].head_ready_age is None
-    assert name in reading.unread_heads
+    assert not reading.unread_heads  # to read it again would not help
     done = run(server, "check_queue_age", "-H", "jobs", "-Q", name)
     assert (done.returncode, "is not known" in done.stdout) == (3, True)
     for key in ("rq:queue:mail", "queue:mail", "laravel_database_queues:mail", "orders"):
         client.delete(key)
     reading = read(server, heads=("ready",))
     assert (reading.queues or {})[name].head_ready_age == 0
-    assert not reading.unread_heads
     assert run(server, "check_queue_age", "-H", "jobs", "-Q", name).returncode == 0
 
 

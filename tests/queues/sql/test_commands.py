@@ -65,6 +65,19 @@ def call(run: Run, tmp_path: Path) -> Run:
     return lambda *argv: run(*argv, env=environment, timeout=60.0)
 
 
+def test_failed_jobs_that_cannot_be_read_are_not_0_in_a_drained_queue(
+    database: Database, call: Run, tmp_path: Path
+) -> None:
+    laravel(database, ["migrate"])
+    database.run("DROP TABLE failed_jobs")
+    (tmp_path / "beanwatch.toml").write_text(
+        f'[servers.app]\nurl = "{database.admin_url}"\nlayout = "laravel"\n'
+    )
+    for options in (("-Q", "mail"), ()):
+        judged = call("check_queue_buried", *options)
+        assert (judged.code, "is not known" in judged.stdout) == (3, True), judged.stdout
+
+
 def test_commands_show_the_queues_and_change_them(layout: str, call: Run) -> None:
     done = call("beanwatch", "queues", "list", "--json")
     assert (done.code, done.stderr) == (0, "")

@@ -107,6 +107,36 @@ def test_a_query_that_takes_too_long_is_cancelled_by_the_server(filled: Database
     assert "the query took longer than 2 s" in error_of(filled.admin_url, timeout=2.0)
 
 
+def test_a_long_reading_has_its_own_limit_also_after_a_short_one(mariadb: SqlServer) -> None:
+    database = mariadb.database()
+    laravel(database, ["migrate"], ["push", "mail", {}])
+    reader = reader_of(server_of(database.admin_url))
+    reader.read(QUEUES, timeout=2.0)
+    # The query takes longer than the first limit, and less than the second one.
+    database.run(
+        "ALTER TABLE jobs RENAME TO hidden",
+        "CREATE VIEW jobs AS SELECT * FROM hidden WHERE sleep(3) = 0",
+    )
+    assert (reader.read(QUEUES, timeout=20.0).queues or {})["mail"].ready == 1
+    reader.close()
+    database.drop()
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+def test_a_name_with_an_address_that_does_not_answer_is_read_by_the_next_one(
+    postgres_db: Database, monkeypatch: pytest.MonkeyPatch, is_silent: bool
+) -> None:
+    laravel(postgres_db, ["migrate"], ["push", "mail", {}])
+    port = postgres_db.server.port
+    found = [(socket.AF_INET, (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
+    monkeypatch.setattr("beanwatch.queues.sql.postgresql.resolve", lambda *_: found)
+    with socket.socket() as silent:
+        if is_silent:
+            silent.bind(found[0][1])
+            silent.listen()
+        assert read_queues(server_of(postgres_db.admin_url))["mail"].ready == 1
+
+
 def test_a_connection_that_was_cut_is_opened_anew(filled: Database) -> None:
     reader = reader_of(server_of(filled.admin_url))
     first = reader.read(QUEUES)

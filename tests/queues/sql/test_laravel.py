@@ -127,6 +127,15 @@ def test_failed_jobs_are_unknown_without_their_table(filled: Database, tmp_path:
     assert counts(read_queues(server_of(filled.admin_url))["mail"]) == (1, 1, 1, None)
 
 
+def test_a_drained_queue_has_no_failed_jobs_only_if_their_table_can_be_read(
+    filled: Database, tmp_path: Path
+) -> None:
+    assert counts(read(server_of(filled.admin_url)).absent) == (0, 0, 0, 0)
+    grant(filled, "jobs")
+    server = server_of(filled.url, password_file=password_file(tmp_path))
+    assert counts(read(server).absent) == (0, 0, 0, None)
+
+
 def test_a_job_is_found_by_its_id_without_the_table_of_failed_jobs(filled: Database) -> None:
     filled.run("DROP TABLE failed_jobs")
     server = server_of(filled.admin_url)

@@ -68,10 +68,12 @@ class BeanstalkdReader(Reader):
         if server is None:
             return
         if server.draining:
-            yield Problem("warning", "is draining: it accepts no new jobs")
+            text = "is draining: it accepts no new jobs"
+            yield Problem("warning", text, has_series=True)
         if self._earlier.refused:
             puts = count(self._earlier.refused, "put")
-            yield Problem("warning", f"refused {puts} lately: these jobs are in no queue")
+            text = f"refused {puts} lately: these jobs are in no queue"
+            yield Problem("warning", text, has_series=True)
         if self._earlier.timeouts:
             jobs = count(self._earlier.timeouts, "job")
             yield Problem(
@@ -81,7 +83,7 @@ class BeanstalkdReader(Reader):
             if missing := (reading.queues or {})[queue].missing_jobs:
                 jobs = count(missing, "job")
                 text = f"lost track of {jobs} of queue {queue} (binlog's disk full?)"
-                yield Problem("warning", text, causes=[f"lost {queue}"])
+                yield Problem("warning", text, causes=[f"lost {queue}"], has_series=True)
 
     def close(self) -> None:
         """Close the connection; the next reading opens a new one."""

@@ -79,7 +79,7 @@ class IronMqActions(Actions):
             return queue
         if state != "buried":
             raise UnsupportedError(f"{self._server}: IronMQ does not show {state} messages")
-        found = self._project.read_queues([queue], self._end)
+        found, _ = self._project.read_queues([queue], self._end)
         if queue not in found:
             raise ServerError(f"{self._server}: there is no queue {queue!r}")
         name = found[queue].failed_queue

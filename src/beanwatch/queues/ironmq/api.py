@@ -123,8 +123,13 @@ class Project:
                 more = f"&previous={quote(previous, safe='')}"
         return names
 
-    def read_queues(self, names: Collection[str], end: float) -> dict[str, QueueInfo]:
-        """Return the queues that exist, with one request for each, in a few threads."""
+    def read_queues(
+        self, names: Collection[str], end: float
+    ) -> tuple[dict[str, QueueInfo], dict[str, ServerError]]:
+        """Return the queues that exist, and the errors of those that could not be read.
+
+        There is one request for each, in a few threads. Raises ServerError if all of them fail.
+        """
 
         def read(name: str) -> QueueInfo | None:
             try:
@@ -133,11 +138,15 @@ class Project:
                 return None
 
         try:
-            found = self._parallel.map(read, list(names), max(0.0, end - self._clock()))
+            found, errors = self._parallel.try_each(
+                read, list(names), max(0.0, end - self._clock())
+            )
         except OSError as error:
             text = str(error) or "no answer for all queues in time"
             raise ServerError(f"{self._server}: {text}") from error
-        return {name: info for name, info in zip(names, found, strict=True) if info}
+        if errors and not found:
+            raise next(iter(errors.values()))
+        return {name: info for name, info in found.items() if info}, errors
 
     def read_failed(
         self, known: Mapping[str, QueueInfo], end: float
@@ -145,13 +154,17 @@ class Project:
         """Return the queues of failed messages that exist, and the names of the shared ones.
 
         IronMQ does not tell the sources of such a queue. So if one of the `known` queues has one,
-        this reads all other queues of the project too.
+        this reads all other queues of the project too. Raises ServerError if it cannot read one of
+        them, which could be a second source.
         """
         wanted = {info.failed_queue for info in known.values()} - {""}
         if not wanted:
             return {}, frozenset()
         others = [name for name in self.list_names(["*"], end) if name not in known]
-        queues = {**self.read_queues(others, end), **known}
+        read, errors = self.read_queues(others, end)
+        if errors:
+            raise next(iter(errors.values()))
+        queues = {**read, **known}
         sources = Counter(info.failed_queue for info in queues.values())
         shared = frozenset(name for name in wanted if sources[name] > 1)
         return {name: queues[name] for name in wanted if name in queues}, shared

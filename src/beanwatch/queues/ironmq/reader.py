@@ -24,7 +24,11 @@ class IronMqReader(Reader):
         self._is_ours = compile_globs(self._globs)
 
     def read(self, wanted: Wanted, timeout: float | None = None) -> Reading:
-        """List the queues, then read each one. Raises ServerError."""
+        """List the queues, then read each one. Raises ServerError.
+
+        A queue that cannot be read has no known numbers, and is in `Reading.implausible`. If all
+        fail, nothing is known of the queues.
+        """
         clock = self._options.clock
         is_server_only = wanted.names is not None and not wanted.names
         sweep = 0.0 if is_server_only else self._options.sweep_timeout
@@ -42,21 +46,31 @@ class IronMqReader(Reader):
             chosen = wanted.choose(names) if wanted.choose else Chosen(names)
             names = [*chosen.own, *chosen.rest]
         try:
-            found = project.read_queues(names, end)
+            found, errors = project.read_queues(names, end)
             received_at = dict.fromkeys(found, clock())
-            failed, shared = project.read_failed(found, end)
         except ServerError as error:
             if state is None:
                 raise
             return Reading(state, chosen=chosen, trouble=f"cannot read the queues: {error}")
-        dead = {info.failed_queue for info in found.values()}
-        queues = {
+        implausible = [f"{name}: cannot be read: {error}" for name, error in errors.items()]
+        dead = frozenset(info.failed_queue for info in found.values() if info.failed_queue)
+        failed: Mapping[str, QueueInfo] = {}
+        try:
+            failed, shared = project.read_failed(found, end)
+        except ServerError as error:
+            shared = dead  # each of them may be
+            implausible += [
+                f"{name}: its failed messages cannot be counted: {error}"
+                for name, info in found.items()
+                if info.failed_queue
+            ]
+        queues = {name: QueueState(name, is_dead_letter=name in dead) for name in errors} | {
             name: to_queue(name, info, failed, info.failed_queue in shared)._replace(
                 is_dead_letter=name in dead
             )
             for name, info in found.items()
         }
-        return Reading(state, queues, received_at, chosen)
+        return Reading(state, queues, received_at, chosen, implausible=implausible)
 
 
 def to_queue(

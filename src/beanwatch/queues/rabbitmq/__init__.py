@@ -79,7 +79,8 @@ SYSTEM = System(
     open_actions=open_actions,
     failed=DEAD_LETTERS,
     empties=("ready", "buried"),
-    peek_effect="marks it as redelivered, and a quorum queue drops it at its delivery limit",
+    peek_effect="marks it as redelivered, and a quorum queue drops it at its delivery limit or, "
+    "without a limit, moves it to its end",
     settings=frozenset(("password_file", "ca_file", "failed")),
     native_server=(
         ("mem_limit", "bytes of memory at which RabbitMQ stops its publishers, of all nodes"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from beanwatch.light_typing import TYPE_CHECKING
+from beanwatch.light_typing import TYPE_CHECKING, Any
 from beanwatch.queues.base import (
     DEFAULT_TIMEOUT,
     Actions,
@@ -13,13 +13,14 @@ from beanwatch.queues.base import (
 )
 from beanwatch.queues.rabbitmq.api import ManagementApi
 from beanwatch.queues.rabbitmq.messages import to_job
-from beanwatch.queues.rabbitmq.move import Move, get_messages
+from beanwatch.queues.rabbitmq.move import Move, get_messages, moves_seen_jobs_to_end
 from beanwatch.queues.rabbitmq.reader import read_dead_letters, read_rows
+from beanwatch.queues.rabbitmq.stats import Row
 
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
 
-COLUMNS = ("name", "arguments", "effective_policy_definition", "consumers")
+COLUMNS = ("name", "type", "arguments", "effective_policy_definition", "consumers")
 MAX_BODIES = 20 * 1024 * 1024  # bytes of the bodies in one answer; longer ones are cut off
 DELETE_STEP = 200  # most jobs that one request deletes
 MAX_LISTED = 1000  # most jobs that one request lists
@@ -29,7 +30,8 @@ class RabbitActions(Actions):
     """Actions on the queues of one vhost. Each may raise ServerError.
 
     `timeout` (seconds) limits each step. RabbitMQ shows a job only by delivering and requeueing
-    it. So each peek marks it as redelivered, and counts as a delivery in a quorum queue.
+    it. So each peek marks it as redelivered, and counts as a delivery in a quorum queue. A quorum
+    queue without a delivery limit also moves it to its end.
     """
 
     system = "rabbitmq"
@@ -70,7 +72,8 @@ class RabbitActions(Actions):
 
         `queue` is the source, or a dead-letter queue of several sources. A copy is published before
         a job is deleted: if this fails in between, the job is there twice. Raises ServerError, also
-        if the dead-letter queue has consumers, which could take its jobs at the same time.
+        if the dead-letter queue has consumers, which could take its jobs at the same time; and
+        UnsupportedError if it moves a job that was looked at to its end.
         """
         api = self._api()
         for place in self._places(api, queue, "buried", alone=True):
@@ -104,7 +107,8 @@ class RabbitActions(Actions):
     ) -> list[str]:
         """Return the queues that hold the jobs of a queue in a state.
 
-        If `alone`, raise ServerError if one of them has consumers or if their number is unknown.
+        If `alone`, raise ServerError if one of them has consumers or if their number is unknown,
+        and UnsupportedError if one of them moves a job that was looked at to its end.
         """
         if state == "ready":
             return [queue]
@@ -116,10 +120,25 @@ class RabbitActions(Actions):
         if len(found.sources.get(queue, ())) > 1:
             places.append(queue)
         for row in rows if alone else ():
-            if row["name"] in places and row.get("consumers") != 0:
-                known = "may have" if row.get("consumers") is None else "has"
-                raise ServerError(
-                    f"{self._server}: queue {row['name']} {known} consumers, which could take its "
-                    "jobs at the same time: stop them first"
-                )
+            if row["name"] in places:
+                self._check_place(api, row)
         return places
+
+    def _check_place(self, api: ManagementApi, row: Row) -> None:
+        """Raise ServerError if it is not safe to move jobs out of this queue."""
+        if row.get("consumers") != 0:
+            known = "may have" if row.get("consumers") is None else "has"
+            raise ServerError(
+                f"{self._server}: queue {row['name']} {known} consumers, which could take its "
+                "jobs at the same time: stop them first"
+            )
+
+        def read_version() -> Any:
+            return api.get_object("overview", columns=("rabbitmq_version",)).get("rabbitmq_version")
+
+        if moves_seen_jobs_to_end(row, read_version):
+            raise UnsupportedError(
+                f"{self._server}: queue {row['name']} is a quorum queue without a delivery limit: "
+                "it puts a job that was looked at to its end, so jobs would be copied and not "
+                "moved. Use RabbitMQ's shovel plugin, or set a policy with a delivery-limit"
+            )

@@ -4,6 +4,7 @@ import json
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
+from hashlib import blake2b
 
 from beanwatch.light_typing import Any
 from beanwatch.queues.base import Job, ProtocolError, UnsupportedError
@@ -83,13 +84,14 @@ def origin_of(message: Message) -> str:
     return str(death["queue"])
 
 
-def identity(message: Message) -> str:
-    """Return a text that is equal for two readings of the same message, or of equal ones."""
+def identity(message: Message) -> bytes:
+    """Return a hash that is equal for two readings of the same message, or of equal ones."""
     properties, headers = parts_of(message)
     headers = {name: value for name, value in headers.items() if name != "x-delivery-count"}
     fixed = {**properties, "headers": headers}
     names = ("exchange", "routing_key", "payload", "payload_bytes")
-    return json.dumps([fixed, *(message.get(name) for name in names)], sort_keys=True)
+    text = json.dumps([fixed, *(message.get(name) for name in names)], sort_keys=True)
+    return blake2b(text.encode(), digest_size=16).digest()
 
 
 def to_publish(message: Message, queue: str) -> dict[str, Any]:

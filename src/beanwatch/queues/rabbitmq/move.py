@@ -10,9 +10,14 @@ So three requests move one job. They are ordered so that a failure duplicates a 
 If somebody else takes jobs from the queue at the same time, step 3 may delete another job than that
 of step 1. That one is then published at once. Only if this fails, too, a job is lost: the error
 says so.
+
+Step 3 finds the job of step 1 only if the queue puts it back to its head. A queue that
+`moves_seen_jobs_to_end` does not.
 """
 
+import re
 from collections import Counter
+from collections.abc import Callable, Mapping
 
 from beanwatch.light_typing import Any
 from beanwatch.queues.base import ProtocolError, ServerError, UnsupportedError
@@ -25,7 +30,7 @@ class Move:
 
     def __init__(self, api: ManagementApi, queue: str, timeout: float) -> None:
         self._api, self._queue, self._timeout = api, queue, timeout
-        self._published: Counter[str] = Counter()  # copies whose originals are still in the queue
+        self._published: Counter[bytes] = Counter()  # copies whose originals are still in the queue
 
     def move_one(self) -> bool:
         """Move the first job. Return False if there is none. Raises ServerError."""
@@ -52,7 +57,7 @@ class Move:
         if deleted is None:  # somebody else took it: the job is now there twice
             return
         if self._published[identity(deleted)]:
-            self._published[identity(deleted)] -= 1
+            self._published -= Counter([identity(deleted)])  # this forgets those at 0
             return
         # Somebody else took the first job in between, so this one has no copy yet.
         self._api.start_step(self._timeout)
@@ -87,12 +92,34 @@ class Move:
             )
 
 
+def moves_seen_jobs_to_end(row: Mapping[str, Any], read_version: Callable[[], Any]) -> bool:
+    """Return True if a queue moves a job that was got with requeue to its end.
+
+    From RabbitMQ 3.10 on, a quorum queue without a delivery limit does. `row` is the queue in the
+    API's list. `read_version` returns RabbitMQ's version; it is called only for a quorum queue
+    without a setting, because RabbitMQ 4.0 and later have a limit by default.
+    """
+    arguments, policy = (
+        part if isinstance(part, dict) else {}
+        for part in (row.get("arguments"), row.get("effective_policy_definition"))
+    )
+    # A vhost may have a default type, which is not in the arguments.
+    if "quorum" not in (row.get("type"), arguments.get("x-queue-type")):
+        return False
+    limits = (arguments.get("x-delivery-limit"), policy.get("delivery-limit"))
+    known = [limit for limit in limits if isinstance(limit, int)]
+    if known:
+        return max(known) < 0  # a negative one is none, and the other one counts
+    return not re.match(r"([4-9]|[1-9]\d+)\.", str(read_version()))
+
+
 def get_messages(
     api: ManagementApi, queue: str, count: int, mode: str, *, truncate: int = 0
 ) -> list[Message]:
     """Take up to `count` messages from a queue; `mode` says what becomes of them.
 
-    "ack_requeue_true" puts them back to where they were, "ack_requeue_false" deletes them.
+    "ack_requeue_true" puts them back to where they were, or to the end of a queue that
+    `moves_seen_jobs_to_end`; "ack_requeue_false" deletes them.
     `truncate` (bytes) limits each body; 0: no limit. Raises ServerError.
     """
     body: dict[str, Any] = {"count": count, "ackmode": mode, "encoding": "base64"}

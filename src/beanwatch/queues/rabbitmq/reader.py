@@ -89,14 +89,11 @@ class RabbitReader(Reader):
             chosen = wanted.choose(list(queues)) if wanted.choose else Chosen(list(queues))
             names = (*chosen.own, *chosen.rest)
         found = {name: queues[name] for name in names if name in queues}
-        # RabbitMQ knows the age of a first job only if its publisher set a timestamp.
-        unread = [one.name for one in found.values() if one.ready and one.head_ready_age is None]
         return Reading(
             server,
             found,
             dict.fromkeys(found, rows_at),
             chosen,
-            unread_heads=frozenset(unread if "ready" in wanted.heads else ()),
             implausible=implausible,
         )
 

@@ -145,14 +145,13 @@ def _capacity(row: Row) -> float | None:
 def _head_age(
     name: str, row: Row, ready: int | None, now: float | None, implausible: ImplausibleValues
 ) -> float | None:
-    """Return the age of the first ready job by its timestamp; None if it has none."""
-    sent = implausible.read(name, row, HEAD_COLUMN)
+    """Return the age of the first ready job by its timestamp; None if it has no usable one."""
+    sent: float | None = implausible.read(name, row, HEAD_COLUMN)
     if sent is None or now is None or not ready:
         return None
-    if sent > now + TOLERANCE:  # such as milliseconds
-        implausible.append(f"{name}: {HEAD_COLUMN} is {sent}, which is in the future")
-        return None
-    return max(0.0, now - sent)
+    if sent > now + TOLERANCE:
+        sent /= 1000  # some publishers write milliseconds; AMQP says seconds
+    return max(0.0, now - sent) if sent <= now + TOLERANCE else None
 
 
 def set_dead_letters(queues: dict[str, QueueState], found: DeadLetters) -> None:

@@ -118,15 +118,7 @@ class RedisQueueReader(Reader):
             return Reading(server, trouble=trouble, implausible=poll.doubts)
         if server is not None:
             server = self._with_sums(server, layout, all_names, queues)
-        # The first job does not say since when it waits, or it cannot be parsed.
-        unread = frozenset(
-            queue.name
-            for queue in queues.values()
-            if "ready" in poll.heads and queue.ready and queue.head_ready_age is None
-        )
-        return Reading(
-            server, queues, received_at, chosen, unread_heads=unread, implausible=poll.doubts
-        )
+        return Reading(server, queues, received_at, chosen, implausible=poll.doubts)
 
     def _with_sums(
         self,

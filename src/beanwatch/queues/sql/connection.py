@@ -48,6 +48,15 @@ class Deadline:
             raise TimeoutError
         return left
 
+    def share(self, parts: int) -> "Deadline":
+        """Return a deadline after an equal part of the time that is left.
+
+        Its `timeout`, which messages name, is that of the whole. Raises TimeoutError.
+        """
+        part = Deadline(self.left() / parts, self._clock)
+        part.timeout = self.timeout
+        return part
+
 
 class SqlConnection:
     """One connection to a database. After a LostError it is closed.
@@ -76,8 +85,8 @@ class SqlConnection:
     def since(self, time: str) -> str:
         """Return an expression for the seconds since a time, which is in seconds since 1970.
 
-        It is 0 if the writer's clock is ahead: MySQL refuses a query in which an unsigned column
-        falls below 0.
+        It is 0 if the writer's clock is ahead, or if the row was written while the query waited.
+        MySQL refuses a query in which an unsigned column falls below 0.
         """
         return f"greatest({self.now}, {time}) - {time}"
 

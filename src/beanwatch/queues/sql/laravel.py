@@ -49,12 +49,20 @@ def select(parts: Select) -> str:
     )
 
 
+def absent(parts: Select) -> dict[str, str]:
+    """Return what is not 0 for a queue without jobs: failed jobs that cannot be read."""
+    (failed,) = parts.tables.optional
+    known = {} if failed in parts.usable else {"buried": "NULL"}
+    return {"consumers": "NULL", "head_buried_age": "NULL", **known}
+
+
 LAYOUT = Layout(
     name="laravel-sql",
     queue_column="queue",
     native=("oldest_reserved_age",),
     find_tables=find_tables,
     select=select,
+    absent=absent,
     index_column="queue",
     index_predicate="",
     index_advice="create one on (queue, reserved_at, available_at)",

@@ -1,7 +1,7 @@
 """Describes the tables of one framework, and checks what the configuration says about them."""
 
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 
 from beanwatch.light_typing import TYPE_CHECKING, Any, NamedTuple
 from beanwatch.net.address import AddressError
@@ -43,7 +43,8 @@ class Layout(NamedTuple):
     """One framework's tables. Its functions only write SQL.
 
     `select` returns a query with a row for each queue: its name, COLUMNS, then the numbers in
-    `native`. A number that is unknown is NULL.
+    `native`. A number that is unknown is NULL. `absent` returns the expressions of those COLUMNS
+    that are not 0 for a queue without jobs, which has no row.
     """
 
     name: str  # of the queue system
@@ -51,6 +52,7 @@ class Layout(NamedTuple):
     native: tuple[str, ...]
     find_tables: Callable[["Server"], Tables]
     select: Callable[[Select], str]
+    absent: Callable[[Select], Mapping[str, str]]
     # For a table of many rows: the first column of an index that serves `select`, or a part of the
     # condition of a partial one, and what to do if there is none.
     index_column: str

@@ -66,10 +66,12 @@ class MysqlConnection(SqlConnection):
 
     def read(self, statements: Sequence[str], deadline: Deadline) -> list[Rows]:
         """Run SELECTs, each in a read-only transaction of its own."""
+        self.execute(_limits(deadline.left()), deadline)
         return [self.execute(statement, deadline) for statement in statements]
 
     def begin(self, deadline: Deadline) -> None:
-        """Start a transaction."""
+        """Start a transaction with the limits of this deadline."""
+        self.execute(_limits(deadline.left()), deadline)
         self.execute("START TRANSACTION", deadline)
 
     def execute(self, statement: str, deadline: Deadline) -> Rows:
@@ -137,24 +139,23 @@ class MysqlConnection(SqlConnection):
 
         server = self._server
         address, path = server.address, socket_path(server.address.host)
-        password, left = server.read_password(), deadline.left()
+        left = deadline.left()
         try:
             connection: Connection[Any] = pymysql.connect(
                 host=address.host,
                 port=address.port,
                 unix_socket=path or None,
                 user=server.url.user or None,
-                password=password,
+                password=server.read_password().encode(),  # it would encode it as Latin-1
                 database=unquote(server.url.path),
                 charset="utf8mb4",
-                init_command=_limits(left),
                 autocommit=True,
                 conv={},  # values arrive as the server writes them
                 connect_timeout=max(1, int(left)),
                 read_timeout=left,
                 write_timeout=left,
                 defer_connect=True,
-                **_tls(server, is_local=bool(path) or address.is_local),
+                **_tls(server, is_socket=bool(path)),
             )
         except OSError as error:  # it only reads the file
             reason = error.strerror or type(error).__name__
@@ -248,15 +249,18 @@ def _limits(left: float) -> str:
     )
 
 
-def _tls(server: "Server", *, is_local: bool) -> dict[str, Any]:
-    """Return pymysql's arguments for TLS. Without a CA it is used if the server offers it."""
+def _tls(server: "Server", *, is_socket: bool) -> dict[str, Any]:
+    """Return pymysql's arguments for TLS. Without a CA it is used if the server offers it.
+
+    So it is on this host, too: MySQL 8 takes a password over TCP only if it is encrypted.
+    """
     if server.config.ca_file:
         return {
             "ssl_ca": server.config.ca_file,
             "ssl_verify_cert": True,
             "ssl_verify_identity": True,
         }
-    return {"ssl_disabled": True} if is_local else {}
+    return {"ssl_disabled": True} if is_socket else {}
 
 
 def _as_text(value: object) -> str | None:

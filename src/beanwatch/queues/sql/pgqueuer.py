@@ -19,23 +19,41 @@ def select(parts: Select) -> str:
     Versions before 1.0 keep no failed jobs: then their status has no label for them.
     """
     table = parts.name(parts.tables.jobs)
-    keeps_failed = (
-        "(SELECT count(*) > 0 FROM pg_enum JOIN pg_attribute ON atttypid = enumtypid"
-        f" WHERE attrelid = to_regclass({parts.connection.text(table)})"
-        " AND attname = 'status' AND enumlabel = 'failed')"
-    )
+    keeps_failed = select_keeps_failed(parts)
     is_ready = "status = 'queued' AND execute_after <= now()"
     failed = "count(*) FILTER (WHERE status::text = 'failed')"
+
+    def age(time: str) -> str:
+        return parts.connection.since(f"extract(epoch FROM {time})")
+
+    first_ready = f"min(execute_after) FILTER (WHERE {is_ready})"
+    oldest_heartbeat = "min(heartbeat) FILTER (WHERE status = 'picked')"
+    first_failed = "min(updated) FILTER (WHERE status::text = 'failed')"
     return (
         f"SELECT entrypoint, count(*) FILTER (WHERE {is_ready}),"
         " count(*) FILTER (WHERE status = 'picked'),"
         " count(*) FILTER (WHERE status = 'queued' AND execute_after > now()),"
         f" CASE WHEN {keeps_failed} THEN {failed} END, NULL,"
-        f" extract(epoch FROM now() - min(execute_after) FILTER (WHERE {is_ready})),"
-        " extract(epoch FROM now() - min(updated) FILTER (WHERE status::text = 'failed')),"
-        " extract(epoch FROM now() - min(heartbeat) FILTER (WHERE status = 'picked'))"
+        f" {age(first_ready)}, {age(first_failed)},"
+        f" {age(oldest_heartbeat)}"
         f" FROM {table} WHERE true{parts.where} GROUP BY entrypoint ORDER BY entrypoint"
     )
+
+
+def select_keeps_failed(parts: Select) -> str:
+    """Return an expression that is true if this version keeps failed jobs."""
+    table = parts.name(parts.tables.jobs)
+    return (
+        "(SELECT count(*) > 0 FROM pg_enum JOIN pg_attribute ON atttypid = enumtypid"
+        f" WHERE attrelid = to_regclass({parts.connection.text(table)})"
+        " AND attname = 'status' AND enumlabel = 'failed')"
+    )
+
+
+def absent(parts: Select) -> dict[str, str]:
+    """Return what is not 0 for an entrypoint without jobs."""
+    failed = f"CASE WHEN {select_keeps_failed(parts)} THEN 0 END"
+    return {"consumers": "NULL", "buried": failed, "head_buried_age": failed}
 
 
 LAYOUT = Layout(
@@ -44,6 +62,7 @@ LAYOUT = Layout(
     native=("oldest_heartbeat_age",),
     find_tables=find_tables,
     select=select,
+    absent=absent,
     index_column="entrypoint",
     index_predicate="",
     index_advice="create one on (entrypoint)",

@@ -4,7 +4,7 @@ psycopg's own connections wait for a reply without a limit, so this module waits
 """
 
 import select
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from beanwatch.light_typing import TYPE_CHECKING, Any
 from beanwatch.net.address import resolve
@@ -116,12 +116,30 @@ class PostgresqlConnection(SqlConnection):
     # -- waiting
 
     def _connect(self, deadline: Deadline) -> Any:
-        polling = self._pq.PollingStatus
+        """Try the addresses of the server in turn, each within an equal share of the time.
+
+        libpq can try them itself, but would give all the time to one that does not answer.
+        """
         try:
-            pg = self._pq.PGconn.connect_start(self._conninfo(deadline).encode())
+            hosts = self._find_hosts(deadline)
         except OSError as error:
             raise self._lost(error, deadline) from None
+        while True:
+            host = hosts.pop(0)
+            try:
+                return self._connect_to(host, deadline.share(len(hosts) + 1))
+            except LostError:
+                if not hosts or deadline.is_over:
+                    raise
+
+    def _connect_to(self, host: Mapping[str, str], deadline: Deadline) -> Any:
+        polling = self._pq.PollingStatus
+        pg = self._pq.PGconn.connect_start(self._conninfo(host).encode())
         try:
+            if pg.status == self._pq.ConnStatus.BAD:
+                raise LostError(f"{self._server}: {_connect_reason(pg.error_message)}")
+            # libpq looks at the socket for the first time when it can be written.
+            _wait(pg.socket, deadline, is_writing=True)
             while (status := pg.connect_poll()) != polling.OK:
                 if status == polling.FAILED:
                     raise LostError(f"{self._server}: {_connect_reason(pg.error_message)}")
@@ -196,13 +214,23 @@ class PostgresqlConnection(SqlConnection):
             f"SET LOCAL statement_timeout = {max(1, int(left * STATEMENT_SHARE))}"
         )
 
-    def _conninfo(self, deadline: Deadline) -> str:
-        """Return libpq's connection string. Raises OSError, ServerError."""
+    def _find_hosts(self, deadline: Deadline) -> list[dict[str, str]]:
+        """Return libpq's parameters for each address of the server. Raises OSError."""
+        address = self._server.address
+        if directory := socket_path(address.host):
+            return [{"host": directory}]
+        # libpq would look the name up itself, for as long as the resolver takes.
+        found = resolve(address.host, address.port, deadline.left())
+        return [{"host": address.host, "hostaddr": where[0]} for _, where in found]
+
+    def _conninfo(self, host: Mapping[str, str]) -> str:
+        """Return libpq's connection string. Raises ServerError."""
         from urllib.parse import unquote
 
-        server, address = self._server, self._server.address
+        server = self._server
         parts = {
-            "port": str(address.port),
+            **host,
+            "port": str(server.address.port),
             "dbname": unquote(server.url.path),
             "user": server.url.user,
             "password": server.read_password(),
@@ -210,14 +238,6 @@ class PostgresqlConnection(SqlConnection):
             "application_name": "beanwatch",
             "gssencmode": "disable",  # to ask for Kerberos would cost a round trip
         }
-        if directory := socket_path(address.host):
-            parts["host"] = directory
-        else:
-            # libpq would look the name up itself, for as long as the resolver takes.
-            found = resolve(address.host, address.port, deadline.left())
-            parts["hostaddr"] = ",".join(where[0] for _, where in found)
-            parts["host"] = ",".join(address.host for _ in found)
-            parts["port"] = ",".join(str(address.port) for _ in found)
         if server.config.ca_file:
             parts |= {"sslmode": "verify-full", "sslrootcert": server.config.ca_file}
         return " ".join(f"{key}={_quote(value)}" for key, value in parts.items() if value)
@@ -261,10 +281,7 @@ def _rows(result: Any) -> Rows:
 
 
 def _connect_reason(message: bytes) -> str:
-    """Return the cause in libpq's message, which begins with the address of the attempt.
-
-    Of several addresses the last one counts.
-    """
+    """Return the cause in libpq's message, which begins with the address of the attempt."""
     lines = [line for line in (decode(message) or "").splitlines() if line.strip()]
     first = [line for line in lines if " failed: " in line]
     text = first[-1].partition(" failed: ")[2] if first else " ".join(lines)

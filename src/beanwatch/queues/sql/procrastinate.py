@@ -24,7 +24,7 @@ def select(parts: Select) -> str:
     Two SELECTs, because the partial indexes are of jobs to do and of running ones. A job has no
     time of its own: a job without a schedule is ready since its last event.
     """
-    workers, events = parts.tables.optional
+    _, events = parts.tables.optional
     jobs = parts.name(parts.tables.jobs)
     columns = "queue_name, status, scheduled_at, id"
     rows = " UNION ALL ".join(
@@ -41,25 +41,34 @@ def select(parts: Select) -> str:
         f" min(id) FILTER (WHERE {is_ready} AND scheduled_at IS NULL) AS first"
         f" FROM ({rows}) AS jobs GROUP BY queue_name"
     )
-    consumers = put = "NULL"
-    if workers in parts.usable:
-        consumers = (
-            f"(SELECT count(*) FROM {parts.name(workers)}"
-            f" WHERE last_heartbeat > now() - interval '{FRESH} seconds')"
-        )
+    put = "NULL"
     if events in parts.usable:
         put = (
             f"(SELECT max(at) FROM {parts.name(events)}"
             " WHERE job_id = first AND type <> 'scheduled')"
         )
     return (
-        f"SELECT queue_name, ready, reserved, delayed, failed, {consumers},"
+        f"SELECT queue_name, ready, reserved, delayed, failed, {select_workers(parts)},"
         # Unknown if the first job without a schedule has no event.
         f" CASE WHEN first IS NULL OR put IS NOT NULL"
-        " THEN extract(epoch FROM now() - least(due, put)) END, NULL"
+        f" THEN {parts.connection.since('extract(epoch FROM least(due, put))')} END, NULL"
         f" FROM (SELECT *, {put}::timestamptz AS put FROM ({found}) AS counted) AS timed"
         " ORDER BY queue_name"
     )
+
+
+def select_workers(parts: Select) -> str:
+    """Return an expression for the number of workers, which do not tell their queues."""
+    workers, _ = parts.tables.optional
+    if workers not in parts.usable:
+        return "NULL"
+    fresh = f"last_heartbeat > now() - interval '{FRESH} seconds'"
+    return f"(SELECT count(*) FROM {parts.name(workers)} WHERE {fresh})"
+
+
+def absent(parts: Select) -> dict[str, str]:
+    """Return what is not 0 for a queue without jobs: any worker may take jobs from it."""
+    return {"consumers": select_workers(parts), "head_buried_age": "NULL"}
 
 
 LAYOUT = Layout(
@@ -68,6 +77,7 @@ LAYOUT = Layout(
     native=(),
     find_tables=find_tables,
     select=select,
+    absent=absent,
     index_column="status",
     index_predicate="'failed'",
     index_advice="create one on (queue_name) WHERE status IN ('failed', 'aborting')",

@@ -18,6 +18,7 @@ from beanwatch.queues.base import (
 from beanwatch.queues.model import Number, QueueState, ServerState
 from beanwatch.queues.sql.connection import (
     Deadline,
+    Row,
     Rows,
     ServerFacts,
     SqlConnection,
@@ -95,7 +96,7 @@ class SqlReader(Reader):
             if wanted.names is not None and not wanted.names:
                 return Reading(server, {})
             try:
-                rows = self._rows(connection, wanted, deadline)
+                rows, absent = self._rows(connection, wanted, deadline)
             except ServerError as error:
                 if server is None or isinstance(error, LostError):
                     raise
@@ -112,10 +113,15 @@ class SqlReader(Reader):
         except BaseException:
             self.close()
             raise
-        return self._reading(server, rows, wanted)
+        return self._reading(server, rows, absent, wanted)
 
-    def _rows(self, connection: SqlConnection, wanted: Wanted, deadline: Deadline) -> Rows:
-        """Return the rows of the queues. Leave optional tables out that cannot be read."""
+    def _rows(
+        self, connection: SqlConnection, wanted: Wanted, deadline: Deadline
+    ) -> tuple[Rows, Rows]:
+        """Return the rows of the queues, and that of a queue without jobs.
+
+        Leave optional tables out that cannot be read.
+        """
         if self._usable_until and self._clock() >= self._usable_until:
             self._usable, self._usable_until = frozenset(self._tables.optional), 0.0
         try:
@@ -133,15 +139,23 @@ class SqlReader(Reader):
             self._usable, self._usable_until = usable, self._clock() + ASK_AGAIN
         return self._select(connection, wanted, deadline)
 
-    def _select(self, connection: SqlConnection, wanted: Wanted, deadline: Deadline) -> Rows:
+    def _select(
+        self, connection: SqlConnection, wanted: Wanted, deadline: Deadline
+    ) -> tuple[Rows, Rows]:
         where, names = "", wanted.names
         if names is not None and len(names) <= MAX_NAMES:
             where = f" AND {self._layout.queue_column} IN ({connection.texts(names)})"
-        query = self._layout.select(Select(connection, self._tables, self._usable, where))
-        (rows,) = connection.read([f"{query} LIMIT {MAX_QUEUES + 1}"], deadline)
+        parts = Select(connection, self._tables, self._usable, where)
+        query = f"{self._layout.select(parts)} LIMIT {MAX_QUEUES + 1}"
+        others, native = self._layout.absent(parts), ["NULL"] * len(self._layout.native)
+        empty = ["''", *(others.get(name, "0") for name in COLUMNS), *native]
+        needs_query = not set(others.values()) <= {"NULL"}
+        queries = [query, *([f"SELECT {', '.join(empty)}"] if needs_query else ())]
+        rows, *absent = connection.read(queries, deadline)
         if len(rows) > MAX_QUEUES:
             raise ServerError(f"{self._server}: has more than {MAX_QUEUES} queues")
-        return rows
+        known: Row = ["", *(None if value == "NULL" else value for value in empty[1:])]
+        return rows, absent[0] if absent else [known]
 
     def _state(self, connection: SqlConnection, facts: ServerFacts) -> ServerState:
         """Return the server's numbers. The same start has the same `instance` in each reading."""
@@ -171,8 +185,11 @@ class SqlReader(Reader):
         self._needs_index = found == "0" and int(rows or 0) >= MANY_ROWS
         self._index_key = key
 
-    def _reading(self, server: ServerState | None, rows: Rows, wanted: Wanted) -> Reading:
+    def _reading(
+        self, server: ServerState | None, rows: Rows, absent: Rows, wanted: Wanted
+    ) -> Reading:
         implausible: list[str] = []
+        (empty,) = _queues(absent, self._layout, implausible).values()
         queues = _queues(rows, self._layout, implausible)
         if wanted.names is not None:
             chosen = Chosen(())
@@ -180,16 +197,13 @@ class SqlReader(Reader):
         else:
             chosen = wanted.choose(list(queues)) if wanted.choose else Chosen(list(queues))
             own = {name: queues[name] for name in (*chosen.own, *chosen.rest) if name in queues}
-        unread = frozenset(
-            name for name, queue in own.items() if queue.ready and queue.head_ready_age is None
-        )
         return Reading(
             server,
             own,
             dict.fromkeys(own, self._clock()),
             chosen,
-            unread_heads=unread if "ready" in wanted.heads else frozenset(),
             implausible=implausible,
+            absent=empty._replace(paused=False),
         )
 
 

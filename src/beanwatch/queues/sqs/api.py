@@ -35,13 +35,14 @@ class Page(NamedTuple):
 class Sqs:
     """The queues of one account in one region. Every method may raise ServerError.
 
-    `timeout` (seconds) limits the connect and each wait for bytes. Use it from several threads.
+    `timeout` (seconds) limits the connect and each wait for bytes. With 2 `attempts`, a call that
+    fails by the network or by a fault of AWS is made again. Use it from several threads.
     """
 
-    def __init__(self, server: "Server", timeout: float) -> None:
-        self.server, self.timeout = server, timeout
+    def __init__(self, server: "Server", timeout: float, attempts: int = 1) -> None:
+        self.server, self.timeout, self.attempts = server, timeout, attempts
         with self.translated():
-            self._client = open_client(server, "sqs", timeout)
+            self._client = open_client(server, "sqs", timeout, attempts)
 
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """Call a method of the API and return its reply.
@@ -103,15 +104,29 @@ class Sqs:
 
     def is_shared(self, url: str) -> bool:
         """Return True if a dead-letter queue has several source queues."""
-        reply = self.call("list_dead_letter_source_queues", QueueUrl=url, MaxResults=2)
-        return len(reply.get("queueUrls", ())) > 1
+        return self._has_sources(url, 2)
+
+    def is_dead_letter(self, url: str) -> bool:
+        """Return True if a queue gets the dead letters of another one; False without the right."""
+        try:
+            return self._has_sources(url, 1)
+        except DeniedError:
+            return False
+
+    def _has_sources(self, url: str, count: int) -> bool:
+        reply = self.call("list_dead_letter_source_queues", QueueUrl=url, MaxResults=count)
+        return len(reply.get("queueUrls", ())) >= count
 
 
 class AbsentError(ServerError):
     """The queue does not exist."""
 
 
-def open_client(server: "Server", service: str, timeout: float) -> Client:
+class DeniedError(ServerError):
+    """The credentials, or the policy of the queue, do not allow this call."""
+
+
+def open_client(server: "Server", service: str, timeout: float, attempts: int) -> Client:
     """Return a client of a service, such as `sqs`. It finds credentials as all AWS tools do.
 
     Raises ImportError without botocore, and the errors of botocore.
@@ -122,7 +137,7 @@ def open_client(server: "Server", service: str, timeout: float) -> Client:
     config = Config(
         connect_timeout=timeout,
         read_timeout=timeout,
-        retries={"total_max_attempts": 1},  # the next reading tries again
+        retries={"total_max_attempts": attempts},
         max_pool_connections=THREADS,
     )
     return get_session().create_client(
@@ -158,7 +173,11 @@ def _translate(server: "Server", error: Exception, timeout: float) -> ServerErro
     if isinstance(error, exceptions.ClientError):
         found = error.response.get("Error", {})
         code = str(found.get("Code", "unknown error"))
-        kind = AbsentError if code.endswith(("NonExistentQueue", "DoesNotExist")) else ServerError
+        kind = ServerError
+        if code.endswith(("NonExistentQueue", "DoesNotExist")):
+            kind = AbsentError
+        elif "AccessDenied" in code:
+            kind = DeniedError
         return kind(f"{server}: AWS answered {_shorten(code)}: {_shorten(found.get('Message'))}")
     if isinstance(error, exceptions.ReadTimeoutError | exceptions.ConnectTimeoutError):
         told = ServerError(f"{server}: no answer within {timeout:g} s")

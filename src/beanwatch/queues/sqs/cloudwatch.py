@@ -37,7 +37,8 @@ class CloudWatch:
         if self._clock() - self._kept_at >= KEPT or not self._kept.keys() >= set(names):
             with self._sqs.translated():
                 if self._client is None:
-                    self._client = open_client(self._sqs.server, "cloudwatch", self._sqs.timeout)
+                    sqs = self._sqs
+                    self._client = open_client(sqs.server, "cloudwatch", sqs.timeout, sqs.attempts)
                 self._kept = self._ask(names)
             self._kept_at = self._clock()
         return self._kept

@@ -15,6 +15,7 @@ from beanwatch.queues.sqs.cloudwatch import AGE, CloudWatch
 if TYPE_CHECKING:
     from beanwatch.queues.servers import Server
 
+ATTEMPTS = 2  # of one of hundreds of calls; the deadline of the reading limits all together
 Result = TypeVar("Result")
 
 
@@ -48,28 +49,37 @@ class SqsReader(Reader):
         self._limit = self._end = 0.0  # of the present reading: seconds, and a time of the clock
 
     def read(self, wanted: Wanted, timeout: float | None = None) -> Reading:
-        """Find the queues, then read their attributes. Raises ServerError."""
+        """Find the queues, then read their attributes. Raises ServerError.
+
+        A queue that cannot be read has no known numbers, and is in `Reading.implausible`. If all
+        fail, nothing is known of the queues.
+        """
         is_server_only = wanted.names is not None and not wanted.names
         sweep = 0.0 if is_server_only else self._options.sweep_timeout
         self._limit = timeout or max(self._options.timeout, sweep)
         self._end = self._clock() + self._limit
         try:
             if self._opened is None:
-                self._opened = self._call(lambda: Sqs(self._server, self._limit))
-            urls = self._find_urls(self._opened, wanted.names or ())
+                self._opened = self._call(lambda: Sqs(self._server, self._limit, ATTEMPTS))
+            urls, errors = self._find_urls(self._opened, wanted.names or ())
         except OSError as error:
             raise self._explain(error) from error
-        count = None if wanted.names else len(urls)
+        count = None if wanted.names or errors else len(urls)
         state = ServerState(queues=count) if wanted.server else None
         if is_server_only:
-            return Reading(state, {})
+            return Reading(state, {}, implausible=explain_all(errors))
         chosen = Chosen(())
         if wanted.names is None:
-            chosen = wanted.choose(list(urls)) if wanted.choose else Chosen(list(urls))
-            urls = {name: urls[name] for name in (*chosen.own, *chosen.rest)}
+            names = [*urls, *errors]
+            chosen = wanted.choose(names) if wanted.choose else Chosen(names)
+            names = [*chosen.own, *chosen.rest]
+            urls = {name: urls[name] for name in names if name in urls}
+            errors = {name: errors[name] for name in names if name in errors}
         reading = Reading(state, chosen=chosen)
         try:
-            reading = self._read_queues(self._opened, urls, reading)
+            reading = self._read_queues(
+                self._opened, urls, errors, reading, by_name=wanted.names is not None
+            )
         except (OSError, ServerError) as error:
             told = self._explain(error) if isinstance(error, OSError) else error
             if state is None:
@@ -90,8 +100,14 @@ class SqsReader(Reader):
         text = str(error) or f"no answer within {self._limit:g} s"
         return ServerError(f"{self._server}: {text}")
 
-    def _find_urls(self, sqs: Sqs, names: Iterable[str]) -> dict[str, str]:
-        """Return the URLs of our queues by name: of all, or of those with these names."""
+    def _find_urls(
+        self, sqs: Sqs, names: Iterable[str]
+    ) -> tuple[dict[str, str], dict[str, ServerError]]:
+        """Return the URLs of our queues by name: of all, or of those with these names.
+
+        Also return the errors of those whose URL could not be found. Raises ServerError if every
+        call failed.
+        """
         plain = list(names) or [glob for glob in self._globs if not GLOB.search(glob)]
         globs = [] if names else [glob for glob in self._globs if GLOB.search(glob)]
         urls: dict[str, str] = {}
@@ -101,18 +117,37 @@ class SqsReader(Reader):
             while page.token:
                 page = self._call(partial(sqs.list_page, prefix, page.token))
                 urls |= page.urls
-        plain = [name for name in plain if self._is_ours(name)]
-        found = self._parallel.map(sqs.find_url, plain, self._left)
-        urls |= {name: url for name, url in zip(plain, found, strict=True) if url}
-        return {name: url for name, url in urls.items() if self._is_ours(name)}
+        plain = [name for name in plain if self._is_ours(name) and name not in urls]
+        found, errors = self._parallel.try_each(sqs.find_url, plain, self._left)
+        if errors and not (found or globs):
+            raise next(iter(errors.values()))
+        urls |= {name: url for name, url in found.items() if url}
+        return {name: url for name, url in urls.items() if self._is_ours(name)}, errors
 
-    def _read_queues(self, sqs: Sqs, urls: Mapping[str, str], reading: Reading) -> Reading:
-        def ask(url: str) -> FoundQueue | None:
-            attributes = sqs.attributes(url)
+    def _read_queues(
+        self,
+        sqs: Sqs,
+        urls: Mapping[str, str],
+        errors: Mapping[str, ServerError],
+        reading: Reading,
+        *,
+        by_name: bool,
+    ) -> Reading:
+        """Add the queues with these URLs to the reading, and those with these errors.
+
+        Raises ServerError if none of the URLs can be read. With `by_name` the sources of a
+        dead-letter queue may not be among the queues, so SQS is asked whether it has any.
+        """
+
+        def ask(name: str) -> FoundQueue | None:
+            attributes = sqs.attributes(urls[name])
             return None if attributes is None else FoundQueue(attributes, self._clock())
 
-        replies = self._parallel.map(ask, list(urls.values()), self._left)
-        found = {name: one for name, one in zip(urls, replies, strict=True) if one}
+        replies, failed = self._parallel.try_each(ask, list(urls), self._left)
+        if failed and not replies:
+            raise next(iter(failed.values()))
+        errors = {**errors, **failed}
+        found = {name: one for name, one in replies.items() if one}
         targets = {name: find_dead_letters(one.attributes) for name, one in found.items()}
         dead = sorted({target for target in targets.values() if target})
 
@@ -120,12 +155,20 @@ class SqsReader(Reader):
             return count_dead_letters(sqs, name, urls.get(name), found.get(name))
 
         counts = dict(zip(dead, self._parallel.map(count, dead, self._left), strict=True))
-        implausible: list[str] = []
+        # A source may also be a queue that could not be read.
+        others = [name for name in found if name not in counts] if by_name or errors else []
+        answers, failed = self._parallel.try_each(
+            lambda name: sqs.is_dead_letter(urls[name]), others, self._left
+        )
+        errors = {**errors, **failed}
+        found = {name: one for name, one in found.items() if name not in failed}
+        implausible = explain_all(errors)
+        queues = {name: QueueState(name) for name in errors}
+        for name, one in found.items():
+            queues[name] = to_queue(name, one.attributes, counts, implausible)
         queues = {
-            name: to_queue(name, one.attributes, counts, implausible)._replace(
-                is_dead_letter=name in counts
-            )
-            for name, one in found.items()
+            name: queue._replace(is_dead_letter=name in counts or answers.get(name, False))
+            for name, queue in queues.items()
         }
         received_at = {name: one.received_at for name, one in found.items()}
         return reading._replace(queues=queues, received_at=received_at, implausible=implausible)
@@ -133,7 +176,7 @@ class SqsReader(Reader):
     def _with_ages(self, sqs: Sqs, reading: Reading, names: Collection[str]) -> Reading:
         """Add what CloudWatch knows of these queues. An error is in `trouble`."""
         queues, trouble = dict(reading.queues or {}), ""
-        names = [name for name in names if name in queues]
+        names = [name for name in names if name in reading.received_at]
         values: Mapping[str, Mapping[str, float]] = {}
         metrics = self._metrics = self._metrics or CloudWatch(sqs, self._clock)
         try:
@@ -148,8 +191,12 @@ class SqsReader(Reader):
                 head_ready_age=0.0 if queues[name].ready == 0 else age,
                 native={**queues[name].native, **known},
             )
-        unread = frozenset(name for name in names if queues[name].head_ready_age is None)
-        return reading._replace(queues=queues, trouble=trouble, unread_heads=unread)
+        return reading._replace(queues=queues, trouble=trouble)
+
+
+def explain_all(errors: Mapping[str, ServerError]) -> list[str]:
+    """Return a text for each queue that could not be read."""
+    return [f"{name}: cannot be read: {error}" for name, error in errors.items()]
 
 
 def count_dead_letters(
