@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from beanwatch.checks.lib.fleet_source import SETTLED_AFTER
+from beanwatch.store.fleet import SETTLED_AFTER
 from tests.real import ROOT, Beanstalkd, Graphite, Proxy, Redis
 from tests.real.rabbitmq import RabbitMQ
 from tests.real.waiting import wait_until

@@ -16,6 +16,7 @@ from beanwatch.globs import GLOB
 from beanwatch.light_typing import TYPE_CHECKING, NamedTuple
 from beanwatch.net.redis_url import RedisError
 from beanwatch.store.black_box import read_exit_reasons
+from beanwatch.store.fleet import is_child, is_of_interest, is_running
 from beanwatch.store.health import decide_health
 from beanwatch.store.heartbeats import RECORD_EXPIRY, Heartbeat, Worker
 from beanwatch.store.stops import Stop
@@ -92,7 +93,7 @@ class Workers(Resource):  # type: ignore[misc]
         ]
         self.awaited = self._find_awaited(chosen)
         for worker in chosen:
-            if not self._is_replaceable(worker) and not is_told_by_parent(worker, found):
+            if is_of_interest(worker, found, self._expected.__contains__, self._is_in_a_group):
                 yield Metric(worker.id, worker, context="worker")
         if not self._queues:
             for name in self._expected:
@@ -119,11 +120,6 @@ class Workers(Resource):  # type: ignore[misc]
 
         watched = down_servers.pick_watched(self._options, self._config)
         return down_servers.find_awaited(waiting, watched, self._find_down)
-
-    def _is_replaceable(self, worker: Worker) -> bool:
-        """Return True for a dead worker of a group: only the number of the others matters."""
-        is_dead = decide_health(worker) == "dead" and not is_child(worker)
-        return is_dead and worker.id not in self._expected and self._is_in_a_group(worker.id)
 
     def _is_chosen_group(self, group: WorkerGroup) -> bool:
         if self._has_own_service(group.glob):
@@ -176,28 +172,9 @@ def with_process(worker: Worker) -> Worker:
     return worker._replace(process=find_process(worker.heartbeat))
 
 
-def is_child(worker: Worker) -> bool:
-    """Return True for a process that another worker has forked: it is no worker to count."""
-    return worker.heartbeat is not None and bool(worker.heartbeat.child_of)
-
-
-def is_told_by_parent(worker: Worker, found: Mapping[str, Worker]) -> bool:
-    """Return True for a dead worker whose parent is dead or has ended, too: that one tells it."""
-    beat = worker.heartbeat
-    if beat is None or not beat.child_of or decide_health(worker) != "dead":
-        return False
-    parent = found.get(beat.child_of)
-    return not is_running(parent) or (parent is not None and decide_health(parent) == "dead")
-
-
 def has_unknown_end(worker: Worker) -> bool:
     """Return True if a worker is dead, and its record does not say how it ended."""
     beat = worker.heartbeat
     if beat is None or worker.has_left or beat.is_over or beat.last_words:
         return False
     return decide_health(worker) == "dead"
-
-
-def is_running(worker: Worker | None) -> bool:
-    """Return True if the record of a worker does not show that it has ended."""
-    return worker is not None and worker.heartbeat is not None and not worker.heartbeat.is_over

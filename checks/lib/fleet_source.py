@@ -1,36 +1,19 @@
 """Reads the workers' heartbeats, and the stops that somebody ordered, for the checks."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from beanwatch.config import Config
 from beanwatch.durations import format_duration
-from beanwatch.light_typing import NamedTuple
 from beanwatch.net.redis_url import WRITE_REFUSALS, Execute, RedisError
+from beanwatch.store.fleet import Fleet, is_new, is_unsettled
 from beanwatch.store.heartbeats import Worker, read_workers
 from beanwatch.store.redis_state import read_age
-from beanwatch.store.stops import Stop, read_stops
+from beanwatch.store.stops import read_stops
 
 # A worker that could not write its heartbeat tries again at the next one, a second later. So this
 # is long enough for those that are alive when Redis is back.
 SETTLE_SECONDS = 2.5
-# Seconds after a start of Redis: then all that are alive have written again. It is longer, up to
-# MAX_SETTLED_AFTER, for workers with a long interval between two heartbeats.
-SETTLED_AFTER = 10.0
-MAX_SETTLED_AFTER = 120.0
-
-
-class Fleet(NamedTuple):
-    """The heartbeats of all workers, and the stops of workers that somebody ordered.
-
-    `workers` has those, too, that have stopped but still tell of a crash. `redis_age` is the time
-    since Redis was started, in seconds; None if that is not known.
-    """
-
-    workers: Sequence[Worker] = ()
-    stops: Sequence[Stop] = ()
-    redis_age: float | None = None
-
 
 # Returns the fleet. Raises RedisError.
 ReadFleet = Callable[[], Fleet]
@@ -56,35 +39,6 @@ def read_fleet(execute: Execute) -> Fleet:
     """
     workers = read_known_workers(execute, with_ended=True)
     return Fleet(workers, read_stops(execute), read_age(execute))
-
-
-def is_unsettled(fleet: Fleet, expected: int) -> bool:
-    """Return True if workers that are alive may not have written since Redis is back.
-
-    This is true if no worker has sent a heartbeat lately. It is also true if Redis was just
-    started, and fewer workers have sent one than are known, or than `expected`, or if it knows no
-    worker. A worker whose record says that it has ended need not send any.
-    """
-    running = [worker for worker in fleet.workers if not (worker.has_left or has_ended(worker))]
-    alive = sum(not worker.is_late for worker in running)
-    if is_new(fleet):
-        return alive < max(len(running), expected) or not fleet.workers
-    return bool(running) and not alive
-
-
-def is_new(fleet: Fleet) -> bool:
-    """Return True if Redis was just started: not all workers that are alive may have written."""
-    if fleet.redis_age is None:
-        return False
-    intervals = (one.heartbeat.interval for one in fleet.workers if one.heartbeat)
-    settled_after = max(SETTLED_AFTER, 2 * max(intervals, default=0.0))
-    return fleet.redis_age < min(settled_after, MAX_SETTLED_AFTER)
-
-
-def has_ended(worker: Worker) -> bool:
-    """Return True if the worker's last record says that its process has ended or is about to."""
-    beat = worker.heartbeat
-    return beat is not None and (beat.is_over or bool(beat.last_words))
 
 
 def read_settled(

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from beanwatch.checks.job_failures import WINDOW_MINUTES
-from beanwatch.checks.lib.fleet_source import Fleet, read_fleet, read_settled
+from beanwatch.checks.lib.fleet_source import read_fleet, read_settled
 from beanwatch.checks.lib.plugin_process import PluginOutput, UsageError
 from beanwatch.checks.lib.redis_source import open_redis, read_from
 from beanwatch.config import Config, ConfigError
 from beanwatch.light_typing import NamedTuple, TypeVar
 from beanwatch.net.redis_info import RedisState
 from beanwatch.net.redis_url import Execute, RedisError
+from beanwatch.store.fleet import Fleet
 from beanwatch.store.heartbeats import read_redis
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
 

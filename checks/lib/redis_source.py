@@ -12,7 +12,8 @@ from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import Execute, RedisError, RedisUrl, parse_redis_url
 
 if TYPE_CHECKING:
-    from beanwatch.checks.lib.fleet_source import Fleet, ReadFleet
+    from beanwatch.checks.lib.fleet_source import ReadFleet
+    from beanwatch.store.fleet import Fleet
     from beanwatch.store.heartbeats import Worker
 
 OPTIONAL_SECONDS = 2.0  # for reading heartbeats that only add to the text of an alert

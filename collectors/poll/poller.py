@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from beanwatch.collectors.poll.observer import Observation, Observer
+from beanwatch.queues.base import Problem
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server
 from beanwatch.telemetry.logging.problems import ProblemLog
@@ -24,6 +25,7 @@ class Poll(NamedTuple):
 
 
 Publish = Callable[[Poll], object]
+MAX_TOLD = 5  # problems of a server in one line of the log
 
 
 class Poller:
@@ -45,6 +47,7 @@ class Poller:
         self._clock = clock
         self._node = observer.server.node
         self._logged_value = ""  # the line that was logged for an implausible value
+        self._logged_problems = frozenset[str]()  # what tells those apart that were logged
 
     def __str__(self) -> str:
         return str(self.observer.server)
@@ -56,8 +59,10 @@ class Poller:
         polls that were skipped since the start.
         """
         started = self._clock()
-        seen = self.observer.observe(queues=queues)
+        seen = self.observer.observe(queues=queues, problems=queues)
         self._log_trouble(seen)
+        if queues and seen.state is not None:
+            self._log_problems(seen.problems)
         poll = Poll(
             self.observer.server,
             stamp,
@@ -71,6 +76,20 @@ class Poller:
         for publish in self._publish:
             publish(poll)
         return seen
+
+    def _log_problems(self, problems: Sequence[Problem]) -> None:
+        """Log the faults that the server shows. Their numbers may differ at each poll."""
+        key = f"{self._node} problems"
+        causes = frozenset(
+            cause for one in problems for cause in one.causes or [one.text.partition(" ")[0]]
+        )
+        if not causes:
+            self._problems.clear(key, f"{self}: its problems are over", server=self._node)
+        elif causes != self._logged_problems:
+            more = f"; and {len(problems) - MAX_TOLD} more" if len(problems) > MAX_TOLD else ""
+            told = "; ".join(one.line for one in problems[:MAX_TOLD])
+            self._problems.report(key, f"{self} {told}{more}", server=self._node)
+        self._logged_problems = causes
 
     def _log_trouble(self, seen: Observation) -> None:
         if seen.trouble:

@@ -10,17 +10,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from beanwatch.collectors.poll.derive import ObservedQueue, absent_queue, merge, server_values
-from beanwatch.collectors.poll.fleet_totals import FleetTotals
+from beanwatch.collectors.poll.fleet_totals import FleetTotals, Kind, Sum
 from beanwatch.collectors.poll.poller import Poll
-from beanwatch.collectors.poll.worker_series import seen_values
+from beanwatch.collectors.poll.worker_series import FleetPoll, count_live, seen_values
 from beanwatch.queues.consumers import CODES, STATES
 from beanwatch.queues.model import Number, QueueState, ServerState
 from beanwatch.queues.selection import OTHER
 from beanwatch.store.health import HEALTH, HEALTH_CODES, decide_health
-from beanwatch.store.heartbeats import Worker
 from beanwatch.store.run_totals import BOUNDS
 from beanwatch.telemetry.prometheus import Page, labels, quote
-from beanwatch.telemetry.series import COLLECTOR, QUEUE, SERVER, WORKER_SEEN
+from beanwatch.telemetry.series import (
+    COLLECTOR,
+    QUEUE,
+    SERVER,
+    WORKER_GROUP,
+    WORKER_SEEN,
+    WORKERS,
+)
 
 SAME_START = 5.0  # seconds by which a computed start may differ from the one before
 # Values of a server that some systems know only from a poll that reads the queues.
@@ -96,8 +102,9 @@ class Board:
         self._clock, self._now = clock, now
         self._lock = threading.Lock()
         self._servers: dict[str, Kept] = {}
-        self._workers: tuple[Worker, ...] = ()
-        self._workers_at = float("-inf")
+        self._shown: set[Kind] = set()  # the kinds of job that a page has had
+        self._fleet: FleetPoll | None = None
+        self._fleet_at = float("-inf")
 
     def post(self, poll: Poll) -> None:
         """Keep a poll in place of the one before of the same server."""
@@ -111,10 +118,10 @@ class Board:
             others = (before.others if before else Others()).add(poll)
             self._servers[node] = Kept(poll, at, queues, queues_at, start, others)
 
-    def post_workers(self, workers: Sequence[Worker], deploys: int = 0, stamp: int = 0) -> None:
-        """Keep the workers as they were read from Redis now."""
+    def post_fleet(self, fleet: FleetPoll) -> None:
+        """Keep what was read from Redis now in place of the last reading."""
         with self._lock:
-            self._workers, self._workers_at = tuple(workers), self._clock()
+            self._fleet, self._fleet_at = fleet, self._clock()
 
     def knows(self, servers: Iterable[str]) -> bool:
         """Return True if each of these servers (nodes) has been polled at least once."""
@@ -123,16 +130,36 @@ class Board:
     def page(self) -> Page:
         """Return the page of all that is known now."""
         with self._lock:
-            servers, workers = dict(self._servers), self._workers
-            workers_at, at = self._workers_at, self._clock()
+            servers, fleet = dict(self._servers), self._fleet
+            fleet_at, at = self._fleet_at, self._clock()
         page = Page()
         writer = _Writer(page, at, self._max_age)
         writer.add_servers(servers.values())
-        if at - workers_at <= self._max_age:
-            writer.add_workers(workers, self._now() - (at - workers_at))
+        is_known = fleet is not None and fleet.is_known and at - fleet_at <= self._max_age
+        if fleet is not None:
+            page.add_one(WORKERS, "", {"success": int(is_known)})
+        if fleet is not None and is_known:
+            writer.add_fleet(fleet, self._now() - (at - fleet_at))
             if self._totals is not None:
-                _add_totals(page, self._totals)
+                self._add_totals(page, self._totals)
         return page
+
+    def _add_totals(self, page: Page, totals: FleetTotals) -> None:
+        """Add the runs of each kind of job; the first time without runs.
+
+        Prometheus takes the first value that it sees for one that was always there. So the first
+        failure of a new kind would never be counted.
+        """
+        for kind, known in totals.sums():
+            total = known if kind in self._shown else Sum()
+            self._shown.add(kind)
+            server, queue, job = kind
+            own = labels(server=server, queue=queue, job=job)
+            for outcome, runs in total.outcomes.items():
+                page.add("fleet_job_runs_total", f"{own},outcome={quote(outcome)}", runs)
+            page.add_histogram(
+                "fleet_job_duration_seconds", own, BOUNDS, total.buckets, round(total.seconds, 6)
+            )
 
     def _find_start(self, state: ServerState | None, before: Kept | None) -> float | None:
         """Return when the server was started; None: unknown.
@@ -176,10 +203,10 @@ class _Writer:
         codes = [(own, CODES[state]) for own, state in states if state is not None]
         page.add_states("queue_consumer_state", STATES, codes)
 
-    def add_workers(self, workers: Iterable[Worker], read_at: float) -> None:
+    def add_fleet(self, fleet: FleetPoll, read_at: float) -> None:
         """Add the workers; `read_at` is when they were read, in seconds since the epoch."""
         healths = []
-        for worker in workers:
+        for worker in fleet.workers:
             own = labels(worker=worker.id)
             beat_at = round(read_at - worker.age, 3)
             self._page.add("worker_last_beat_timestamp_seconds", own, beat_at)
@@ -189,6 +216,9 @@ class _Writer:
             if worker.heartbeat:
                 self._page.add_one(WORKER_SEEN, own, seen_values(worker.heartbeat))
         self._page.add_states("worker_state", HEALTH, healths)
+        self._page.add_one(WORKERS, "", {"live": count_live(fleet.workers)})
+        for group, missing in fleet.missing.items():
+            self._page.add_one(WORKER_GROUP, labels(group=group), {"missing": missing})
 
     def _server_values(self, kept: Kept, state: ServerState) -> Mapping[str, Number]:
         """Return the values of a server.
@@ -200,7 +230,7 @@ class _Writer:
             return server_values(state, kept.poll.restarts, None)
         unknown = [name for name in SUMS if getattr(state, name) is None]
         state = state._replace(**{name: getattr(swept.state, name) for name in unknown})
-        return server_values(state, kept.poll.restarts, swept.missing_jobs)
+        return server_values(state, kept.poll.restarts, swept.missing_jobs, swept.problems)
 
     def _is_fresh(self, at: float) -> bool:
         return self._at - at <= self._max_age
@@ -230,7 +260,7 @@ class _Writer:
             values = merge(others)
             values |= {name: kept.others.totals.get(name, 0) for name in COUNTERS if name in values}
             yield f"{server},queue={quote(OTHER)}", _to_queue(OTHER, values)
-        absent = absent_queue(kept.poll.server)
+        absent = absent_queue(kept.poll.server, kept.queues.seen.absent)
         for name in kept.poll.expected:
             if absent and name not in queues:
                 yield f"{server},queue={quote(name)}", _to_queue(name, absent)
@@ -263,16 +293,6 @@ def _to_queue(name: str, values: Mapping[str, Any]) -> ObservedQueue:
     return ObservedQueue(QueueState(name, **fields), **rest)
 
 
-def _add_totals(page: Page, totals: FleetTotals) -> None:
-    for (server, queue, job), total in totals.sums():
-        own = labels(server=server, queue=queue, job=job)
-        for outcome, runs in total.outcomes.items():
-            page.add("fleet_job_runs_total", f"{own},outcome={quote(outcome)}", runs)
-        page.add_histogram(
-            "fleet_job_duration_seconds", own, BOUNDS, total.buckets, round(total.seconds, 6)
-        )
-
-
 def _describe_poll(kept: Kept) -> dict[str, Number]:
     poll, queues = kept.poll, kept.queues
     values: dict[str, Number] = {
@@ -280,6 +300,8 @@ def _describe_poll(kept: Kept) -> dict[str, Number]:
         "poll_seconds": round(poll.seconds, 6),
         "missed_ticks": poll.missed,
     }
+    if queues is not None and queues.seen.state is not None:
+        values["queues_success"] = int(queues.seen.queues is not None)
     if queues is not None and queues.seen.queues is not None:
         own, rest = queues.seen.chosen
         values |= {"queues": len(own) + len(rest), "queues_skipped": len(rest)}

@@ -12,6 +12,7 @@ from beanwatch.grafana.generator import beanstalkd
 from beanwatch.grafana.generator.lib import limits, page, queries, query, states
 from beanwatch.grafana.generator.lib.patterns import (
     ANY,
+    GROUP,
     QUEUE,
     QUEUE_SERVER,
     SERVER,
@@ -36,6 +37,9 @@ CONSUMER, HEALTH = consumers.CODES, health.HEALTH_CODES
 # How long Prometheus keeps an alert whose series are gone: while a server is down, nobody knows
 # its queues. An outage that is shorter neither ends the alert nor causes a second one.
 KEEP = "2m"
+
+
+HUNG = "It makes no progress, or its job is past the deadline."
 
 
 def rules() -> Iterator[Rule]:
@@ -66,11 +70,37 @@ def _servers() -> Iterator[Rule]:
         compare="lt",
         limits=(1,),
         hold="1m",
-        summary="Server {server} does not answer",
-        description="The collector cannot read the server. Probably nobody can put or take jobs"
-        " there.",
+        summary="The collector cannot read server {server}",
+        description="The server does not answer, or it refuses the collector. The collector's log"
+        " and `beanwatch doctor` say which. If it does not answer, nobody can put or take jobs.",
         panel=41,
     )
+    yield rule(
+        uid="beanwatch-queues-not-read",
+        title="Queues not read",
+        severity="critical",
+        query=named(EVERY.collector("queues_success")),
+        compare="lt",
+        limits=(1,),
+        hold="5m",
+        summary="The queues of server {server} cannot be read",
+        description="The server answers, but does not tell the numbers of its queues in time. Until"
+        " it does, no rule about its queues can fire. The collector's log says why.",
+        panel=41,
+    )
+    for severity, limit, hold in (("warning", 1, "5m"), ("critical", 2, "2m")):
+        yield rule(
+            uid=f"beanwatch-server-problem-{severity}",
+            title=f"Server shows a problem ({severity})",
+            severity=severity,
+            query=named(EVERY.server("problem")),
+            limits=(limit - 0.5,),
+            hold=hold,
+            summary="Server {server} shows a problem itself",
+            description="It may refuse new jobs, miss a node, or list workers that have died."
+            " `check_queue_server`, the live page and the collector's log say what it is.",
+            panel=41,
+        )
     silent = query.name_by(queries.silent(EVERY), SERVER)
     none_at_all = f"absent_over_time({EVERY.poll_age()}[{queries.SILENCE_HOURS}h])"
     anything = f"({silent.promql}) > 0 or {none_at_all}"
@@ -217,6 +247,36 @@ def _workers() -> Iterator[Rule]:
         return query.nonempty(query.name_by(series, WORKER_HOST, WORKER_NAME))
 
     yield Rule(
+        uid="beanwatch-heartbeats-not-read",
+        title="Heartbeats not read",
+        severity="critical",
+        query=query.alias(query.nonempty(EVERY.all_workers("success")), "workers"),
+        compare="lt",
+        limits=(1,),
+        hold="2m",
+        names=(),
+        summary="The heartbeats of the workers cannot be read",
+        description="Their Redis does not answer, or takes no writes. Until it does, no rule about"
+        " workers and their jobs can fire.",
+        runbook="redis",
+        dashboard=page.FLEET,
+        panel=41,
+    )
+    yield Rule(
+        uid="beanwatch-workers-missing",
+        title="Workers missing",
+        severity="critical",
+        query=query.nonempty(query.name_by(EVERY.worker_group("missing"), GROUP)),
+        hold="2m",
+        names=("group",),
+        summary="Workers that are missing in the group {group}: {value}",
+        description="Fewer workers are alive than `workers.expected` in the configuration demands.",
+        runbook="worker-heartbeat",
+        dashboard=page.FLEET,
+        panel=41,
+        keep=KEEP,
+    )
+    yield Rule(
         uid="beanwatch-no-worker",
         title="No worker alive",
         severity="critical",
@@ -232,8 +292,14 @@ def _workers() -> Iterator[Rule]:
         panel=41,
     )
     problems = (
-        ("dead", "critical", "0s", "Its heartbeat stopped, but nobody told the worker to stop."),
-        ("hung", "warning", "0s", "It makes no progress, or its job is past the deadline."),
+        (
+            "dead",
+            "critical",
+            "1m",
+            "It has sent no heartbeat for a while, and nobody told it to stop. Or it ended, and did"
+            " not start again.",
+        ),
+        ("hung", "warning", "0s", HUNG),
         (
             "blocked",
             "warning",
@@ -255,6 +321,19 @@ def _workers() -> Iterator[Rule]:
             description=text,
             panel=11,
         )
+    yield rule(
+        uid="beanwatch-worker-hung-long",
+        title="Worker hung for long",
+        severity="critical",
+        query=named(EVERY.worker("state")),
+        alert=_present(EVERY.worker_in("hung"), WORKER_HOST),
+        compare="within_range",
+        limits=_exactly(HEALTH["hung"]),
+        hold="10m",
+        summary="Worker {worker} has been hung for 10 minutes",
+        description=HUNG,
+        panel=11,
+    )
     yield rule(
         uid="beanwatch-worker-restarted",
         title="Worker restarted",

@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from beanwatch.net.redis_url import WRITE_REFUSALS
+from beanwatch.net.redis_reader import RedisReader
+from beanwatch.net.redis_url import WRITE_REFUSALS, parse_redis_url
+from beanwatch.store.heartbeats import read_workers
 from beanwatch.store.outcome_counts import outcome_field, outcomes_key
 from tests.checks.conftest import Check
 from tests.checks.test_workers import beat
@@ -69,6 +71,21 @@ def test_a_replica_that_gets_fresh_heartbeats_from_its_master_is_believed(
     assert check("job_failures", "--redis", old_redis.url).code == OK
 
 
+def test_the_last_heartbeats_before_a_refusal_differ_and_nobody_is_called_dead(
+    check: Check, old_redis: Redis
+):
+    beat(old_redis, "web1.a", age=10.4)
+    beat(old_redis, "web1.b", age=9.7)
+    beat(old_redis, "web1.old", age=600.0)
+    old_redis.refuse_writes("READONLY")
+    answer = check("worker_heartbeat", "--redis", old_redis.url)
+    assert (answer.code, "web1.a" in answer.text) == (UNKNOWN, False), answer.text
+    with RedisReader(parse_redis_url(old_redis.url), 10.0) as link:
+        found = {one.id: one for one in read_workers(link.execute)}
+    assert {name for name, worker in found.items() if worker.doubt} >= {"web1.a"}
+    assert not found["web1.old"].doubt, "others wrote after it"
+
+
 def test_a_check_writes_nothing_where_info_says_enough(check: Check, redis_server: Redis):
     beat(redis_server, "web1.a", age=60.0)
     url = url_of(redis_server, USERS["no writes"])
@@ -111,7 +128,8 @@ def test_commands_and_collector_say_it_too_and_forget_nobody(
     code, out, err = run("beanwatch", "collect", "--once", "--graphite", "-", *at, *server)
     assert code == 1
     assert words in err
-    assert "beanwatch.worker" not in out
+    assert "beanwatch.workers.success 0 " in out
+    assert out.count("beanwatch.worker") == 1
 
 
 def test_counts_of_runs_are_believed_while_redis_takes_writes(check: Check, redis_server: Redis):

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from beanwatch.checks.lib.fleet_source import Fleet, read_fleet, read_settled
+from beanwatch.checks.lib.fleet_source import read_fleet, read_settled
 from beanwatch.config import Config
 from beanwatch.net.redis_reader import RedisReader
 from beanwatch.net.redis_url import RedisError, parse_redis_url
 from beanwatch.store.clock import read_time
+from beanwatch.store.fleet import Fleet
 from beanwatch.store.heartbeats import (
     ENDED_KEY,
     WORKERS_KEY,

@@ -84,10 +84,13 @@ def jobs() -> set[str]:
     return counts | timers
 
 
+FEW_IS_BAD = ("consumers", "idle_consumers", "live", "disk_free")
+
+
 def method_of(path: str) -> str:
     """Depths and ages by their peak, counts added up, totals as they were last."""
     measure = path.rpartition(".")[2]
-    if measure in ("up", "success"):
+    if measure in ("up", "success", "queues_success", *FEW_IS_BAD):
         return "min"
     if path.startswith("beanwatch.job."):
         return {"count": "sum", "mean": "average", "rate": "average"}.get(measure, "max")

@@ -22,7 +22,7 @@ from beanwatch.collectors.poll.samples import QueueSample, ServerSamples
 from beanwatch.queues import servers
 from beanwatch.queues.beanstalkd.stats import ImplausibleValues, parse_stats, read_tube, to_server
 from beanwatch.queues.consumers import CODES
-from beanwatch.queues.model import NOTHING, QueueState, ServerState
+from beanwatch.queues.model import EMPTY_QUEUE, NOTHING, QueueState, ServerState
 from beanwatch.queues.registry import find_system
 from beanwatch.queues.servers import resolve_servers
 from beanwatch.telemetry.series import QUEUE, SERVER
@@ -192,6 +192,10 @@ def test_an_absent_queue_has_the_measures_that_its_server_can_tell_as_zeros(
     absent = absent_queue(server)
     assert set(absent) == set(QUEUE.names) - {"redeliveries"}
     assert set(absent.values()) == {0}
+    known = EMPTY_QUEUE._replace(buried=None, consumers=3)
+    assert absent_queue(server, known) == {
+        **{name: value for name, value in absent.items() if name != "buried"}, "consumers": 3
+    }  # fmt: skip
     config = server.config._replace(unknown=("delayed", "paused"))
     assert absent.keys() - absent_queue(server._replace(config=config)).keys() == {"delayed"}
     few = {"ready", "drain_seconds", "consumer_state"}
@@ -210,7 +214,7 @@ def test_a_server_without_queues_does_not_tell_that_no_job_is_missing():
 @pytest.mark.parametrize("version", SERVERS)
 def test_every_measure_of_a_server_is_there_in_every_version(version: str):
     state = to_server(parse_stats(SERVERS[version]), ImplausibleValues())
-    values = server_values(state, 2, 1)
+    values = server_values(state, 2, 1, [])
     assert set(SERVER.names) - set(values) == {"memory"}
     assert (values["up"], values["restarts"], values["missing_jobs"]) == (1, 2, 1)
     assert values["draining"] == (1 if version in ("1.12", "1.13+") else 0)
@@ -228,7 +232,8 @@ def test_the_measures_are_fields_of_the_model():
     assert set(SERVER_MEASURES) <= set(ServerState._fields)
     derived = {"put_rate", "delete_rate", "drain_seconds", "consumer_state", "workers_needed"}
     assert set(QUEUE.names) - set(QUEUE_MEASURES) == derived
-    assert set(SERVER.names) - set(SERVER_MEASURES) == {"up", "restarts", "missing_jobs"}
+    computed = {"up", "restarts", "missing_jobs", "problem"}
+    assert set(SERVER.names) - set(SERVER_MEASURES) == computed
 
 
 # -- restarts

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.collectors.poll.worker_series import derive_workers
+from beanwatch.collectors.poll.worker_series import FleetPoll, derive_fleet
 from beanwatch.store.health import HEALTH, UNKNOWN, decide_health
 from beanwatch.store.heartbeats import (
     NO_HEARTBEAT,
@@ -172,7 +172,7 @@ def test_a_loop_that_stands_still_is_hung_unless_it_runs_a_job():
 
 def test_a_free_disk_that_is_not_in_the_record_has_no_series():
     worker = make_worker("web1.a", 0.1, json.dumps(SMALLEST).encode())
-    (_, values), _ = derive_workers("beanwatch", [worker])
+    (_, values), _ = derive_fleet("beanwatch", FleetPoll(workers=[worker]))
     assert "disk_free" not in values
 
 

@@ -16,15 +16,18 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
 from beanwatch.collectors.poll.derive import ObservedQueue
+from beanwatch.collectors.poll.fleet_totals import FleetTotals
 from beanwatch.collectors.poll.observer import Observation
 from beanwatch.collectors.poll.poller import Poll
+from beanwatch.collectors.poll.worker_series import FleetPoll
 from beanwatch.collectors.serve.board import Board
-from beanwatch.queues.base import Chosen
+from beanwatch.queues.base import Chosen, Problem
 from beanwatch.queues.consumers import STATES
 from beanwatch.queues.model import QueueState, ServerState
 from beanwatch.queues.servers import Server, parse_server
 from beanwatch.store.health import HEALTH
 from beanwatch.store.heartbeats import Worker
+from beanwatch.store.run_totals import RunTotals
 from beanwatch.telemetry.prometheus import OPENMETRICS, Page, wants_openmetrics
 from beanwatch.telemetry.series import GROUPS
 from tests.real import Beanstalkd, closed_port, free_port, spawn, stop_process, wait_until
@@ -177,10 +180,11 @@ def test_what_was_read_too_long_ago_is_left_out_and_its_age_stays(
     board: Board, clock: Clock
 ) -> None:
     board.post(poll(seen(QueueState("a", ready=1))))
-    board.post_workers([Worker("web1.mailer", 2.0, make_beat())])
+    board.post_fleet(FleetPoll(workers=[Worker("web1.mailer", 2.0, make_beat())]))
     clock.now += 31
     samples = read(board.page())
-    assert {name for name, _ in samples} == {"collector_poll_age_seconds"}
+    assert {name for name, _ in samples} == {"collector_poll_age_seconds", "workers_success"}
+    assert find(samples, "workers_success") == [0]
     assert find(samples, "collector_poll_age_seconds") == [31]
 
 
@@ -245,13 +249,12 @@ def test_counters_of_other_queues_go_on_after_a_restart_of_the_server(board: Boa
 
 
 def test_a_worker_has_the_time_of_its_last_beat_and_its_state(board: Board, clock: Clock) -> None:
-    board.post_workers(
-        [
-            Worker("web1.mailer", 2.0, make_beat(state="busy", loop_at=1, beat_at=1, restarts=2)),
-            Worker("web1.maker", 60.0, make_beat()),
-            Worker("web2.x", 1.0, None, "the field state is missing"),
-        ]
-    )
+    workers = [
+        Worker("web1.mailer", 2.0, make_beat(state="busy", loop_at=1, beat_at=1, restarts=2)),
+        Worker("web1.maker", 60.0, make_beat()),
+        Worker("web2.x", 1.0, None, "the field state is missing"),
+    ]
+    board.post_fleet(FleetPoll(workers=workers, missing={"web*": 1}))
     clock.now += 5
     samples = read(board.page())
     beat = "worker_last_beat_timestamp_seconds"
@@ -262,6 +265,57 @@ def test_a_worker_has_the_time_of_its_last_beat_and_its_state(board: Board, cloc
         states = {s: find(samples, "worker_state", worker=worker, state=s) for s in HEALTH}
         assert states == {state: [int(state == health)] for state in HEALTH}
     assert find(samples, "worker_state", worker="web2.x") == [], "its record cannot be read"
+    assert find(samples, "workers_live") == [2], "it is alive all the same"
+    assert find(samples, "worker_group_missing", group="web*") == [1]
+    assert find(samples, "workers_success") == [1]
+
+
+def test_heartbeats_that_could_not_be_read_are_told_and_no_worker_is(board: Board) -> None:
+    assert not find(read(board.page()), "workers_success"), "nobody reads any"
+    board.post_fleet(FleetPoll(workers=[Worker("web1.mailer", 2.0, make_beat())]))
+    board.post_fleet(FleetPoll(is_known=False))
+    samples = read(board.page())
+    assert find(samples, "workers_success") == [0]
+    assert not find(samples, "workers_live")
+    assert not find(samples, "worker_state", worker="web1.mailer", state="idle")
+
+
+def test_the_worst_fault_that_a_server_shows_is_a_number(board: Board) -> None:
+    draining = Problem("warning", "is draining", has_series=True)
+    for problems, worst in (
+        ((), 0),
+        ((draining,), 0),
+        ((draining, Problem("warning", "lacks replicas")), 1),
+        ((Problem("critical", "is split"), Problem("warning", "lacks replicas")), 2),
+    ):
+        board.post(poll(seen()._replace(problems=problems)))
+        assert find(read(board.page()), "server_problem") == [worst]
+    board.post(poll(Observation(ServerState()))._replace(has_queues=False))
+    assert find(read(board.page()), "server_problem") == [2], "of the last poll of the queues"
+
+
+def test_a_new_kind_of_job_is_shown_without_runs_at_first(clock: Clock) -> None:
+    totals = FleetTotals([SERVER], clock=clock)
+    board = Board(30.0, totals, clock=clock, now=clock)
+
+    def read_runs(runs: int) -> list[float]:
+        kinds = (RunTotals("mail", "send", {"timeout": runs}, 2.0, (0,) * 8 + (runs,)),)
+        worker = Worker("web1.w", 0.0, make_beat(totals=kinds, started_at=5.0, beat_at=5.0))
+        totals.update([worker] if runs else [])
+        board.post_fleet(FleetPoll(workers=[worker]))
+        return find(read(board.page()), "fleet_job_runs_total", outcome="timeout", queue="mail")
+
+    # Else Prometheus would take the first timeout for one that was always there.
+    assert [read_runs(runs) for runs in (0, 1, 1, 2)] == [[], [0], [1], [2]]
+
+
+def test_queues_that_could_not_be_read_are_told(board: Board) -> None:
+    board.post(poll(seen(QueueState("a", ready=1))))
+    assert find(read(board.page()), "collector_queues_success") == [1]
+    board.post(poll(Observation(ServerState(), trouble="cannot read the queues")))
+    assert find(read(board.page()), "collector_queues_success") == [0]
+    board.post(poll(Observation(trouble="connection refused")))
+    assert not find(read(board.page()), "collector_queues_success")
 
 
 @settings(deadline=None)

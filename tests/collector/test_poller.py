@@ -16,7 +16,7 @@ from beanwatch.queues.model import JOB_STATES
 from beanwatch.queues.registry import MODULES, find_system
 from beanwatch.queues.selection import OTHER, Selection, name_nodes
 from beanwatch.queues.servers import Server, parse_server
-from beanwatch.telemetry.series import COLLECTOR, ESSENTIAL, QUEUE, SERVER
+from beanwatch.telemetry.series import COLLECTOR, ESSENTIAL, QUEUE, SERVER, SPARED
 from tests.collector.station import Station, measures, stats_with
 from tests.queues.liar import STATS, TUBE, Liar, Lie
 from tests.real import Beanstalkd, Proxy, closed_port
@@ -98,7 +98,7 @@ def test_only_what_is_essential_is_sent_if_that_is_wanted(beanstalkd: Beanstalkd
         assert measures(points, f"queue.q1.{queue}").keys() == ESSENTIAL
     server = measures(points, "server.q1")
     assert server.keys() == set(SERVER.names) - {"memory"}
-    assert points["collector.q1.points"] == 2 * len(ESSENTIAL) + len(server)
+    assert measures(points, "collector.q1").keys() == set(COLLECTOR.names) - SPARED
 
 
 def test_its_own_connection_is_not_counted_as_a_watcher_of_default(
@@ -473,7 +473,8 @@ def test_what_a_system_cannot_tell_makes_no_sample(fake_queues: Path):
     station = Station(f"fake://host/{fake_queues}", Selection(expected=["gone"]))
     for _ in range(2):
         points = station.poll()
-        assert measures(points, "server.q1") == {"up": 1, "restarts": 0, "fake_number": 5}
+        known = {"up": 1, "restarts": 0, "problem": 1, "fake_number": 5}
+        assert measures(points, "server.q1") == known
         assert measures(points, "queue.q1.t") == {"ready": 3}
         assert measures(points, "queue.q1.u") == {
             "ready": 0,

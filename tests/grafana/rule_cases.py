@@ -83,7 +83,8 @@ POLL_AGE = f"beanwatch_collector_poll_age_seconds{OF_SERVER}"
 READY = state("beanwatch_queue_jobs", "ready", QUEUE_LABELS)
 HEAD_AGE = f"beanwatch_queue_head_ready_age_seconds{OF_QUEUE}"
 RESTARTS = f'beanwatch_worker_restarts{{worker="web1.mail.1",{SCRAPE}}}'
-IDLE = state("beanwatch_worker_state", "idle", WORKER_LABELS)
+PROBLEM = f"beanwatch_server_problem{OF_SERVER}"
+MISSING = f'beanwatch_worker_group_missing{{group="k8s.*",{SCRAPE}}}'
 
 
 def consumers(name: str) -> str:
@@ -98,13 +99,44 @@ CASES = (
     of_server(
         "BeanwatchServerDown",
         "critical",
-        "Server q1 does not answer",
+        "The collector cannot read server q1",
         3,
         f"beanwatch_server_up{OF_SERVER}",
         "1 1 0 0",
         "1 1 1 1",
         "1 1 1 0",
         "_ _ _ _",
+    ),
+    of_server(
+        "BeanwatchQueuesNotRead",
+        "critical",
+        "The queues of server q1 cannot be read",
+        6,
+        f"beanwatch_collector_queues_success{OF_SERVER}",
+        "1 0 0 0 0 0 0",
+        "1 1 1 1 1 1 1",
+        "0 0 0 1 0 0 0",
+        "_ _ _ _ _ _ _",
+    ),
+    of_server(
+        "BeanwatchServerProblem",
+        "warning",
+        "Server q1 shows a problem itself",
+        6,
+        PROBLEM,
+        "0 1 1 1 1 1 1",
+        "0 0 0 0 0 0 0",
+        "1 1 1 0 1 1 1",
+    ),
+    of_server(
+        "BeanwatchServerProblem",
+        "critical",
+        "Server q1 shows a problem itself",
+        6,
+        PROBLEM,
+        "0 2x5",
+        "0 1x5",
+        "2 2 2 2 2 0 2",
     ),
     Case(
         "BeanwatchCollectorSilent",
@@ -235,23 +267,48 @@ CASES = (
         "1x9 0 1x5",
     ),
     Case(
+        "BeanwatchHeartbeatsNotRead",
+        "critical",
+        {},
+        "The heartbeats of the workers cannot be read",
+        FLEET_PAGE,
+        3,
+        {"beanwatch_workers_success": "1 0 0 0"},
+        (
+            {"beanwatch_workers_success": "1 1 1 1"},
+            {"beanwatch_workers_success": "0 0 1 0"},
+            {"beanwatch_workers_success": "_ _ _ _"},
+        ),
+    ),
+    Case(
+        "BeanwatchWorkersMissing",
+        "critical",
+        {"group": "k8s.*"},
+        "Workers that are missing in the group k8s.*: 2",
+        FLEET_PAGE,
+        3,
+        {MISSING: "0 1 2 2"},
+        ({MISSING: "0 0 0 0"}, {MISSING: "1 1 0 1"}),
+    ),
+    Case(
         "BeanwatchNoWorker",
         "critical",
         {},
         "No worker sends a heartbeat",
         FLEET_PAGE,
         2,
-        {health("dead"): "0 1 1", IDLE: "1 0 0"},
-        ({health("dead"): "0 0 0", IDLE: "1 1 1"}, {IDLE: "_ _ _"}),
+        {"beanwatch_workers_live": "1 0 0"},
+        ({"beanwatch_workers_live": "1 1 1"}, {"beanwatch_workers_live": "_ _ _"}),
     ),
     of_worker(
         "BeanwatchWorkerDead",
         "critical",
         "Worker web1.mail.1 is dead",
-        1,
+        2,
         health("dead"),
-        "0 1",
-        "0 0",
+        "0 1 1",
+        "0 0 0",
+        "1 0 1",
     ),
     of_worker(
         "BeanwatchWorkerHung",
@@ -261,6 +318,15 @@ CASES = (
         health("hung"),
         "0 1",
         "0 0",
+    ),
+    of_worker(
+        "BeanwatchWorkerHungLong",
+        "critical",
+        "Worker web1.mail.1 has been hung for 10 minutes",
+        11,
+        health("hung"),
+        "0 1x10",
+        "1x9 0 1 1",
     ),
     of_worker(
         "BeanwatchWorkerBlocked",

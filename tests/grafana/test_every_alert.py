@@ -20,6 +20,9 @@ FASTER = {
 GAUGES = {
     'server_draining{server="q1"}': 1,
     'server_missing_jobs{server="q1"}': 4,
+    'server_problem{server="weak"}': 1,
+    'server_problem{server="split"}': 2,
+    'worker_group_missing{group="k8s.*"}': 1,
     'queue_jobs{server="q1",queue="a",state="ready"}': 1001,
     'queue_jobs{server="q1",queue="a",state="buried"}': 2,
     'queue_head_ready_age_seconds{server="q1",queue="late"}': 301,
@@ -62,7 +65,9 @@ class Fleet:
         values = {name: 0 if self.is_well else value for name, value in GAUGES.items()}
         values |= {name: step * self._bad_scrapes for name, step in COUNTERS.items()}
         values['server_up{server="down"}'] = int(self.is_well)
-        values['worker_state{worker="web1.well",state="idle"}'] = int(self.has_workers)
+        values['collector_queues_success{server="q1"}'] = int(self.is_well)
+        values["workers_success"] = int(self.is_well)
+        values["workers_live"] = int(self.has_workers)
         return "".join(f"beanwatch_{name} {value}\n" for name, value in values.items())
 
 

@@ -70,7 +70,8 @@ REDIS = {
     ),
     "{beanwatch}:failures-bytes": ("the sum of their sizes", "never"),
     "{beanwatch}:audit": (
-        "list: what people did by the live page and `beanwatch failures`, JSON, the newest first",
+        "list: what people did by the live page and `beanwatch failures`, `queues`, `job`, JSON, "
+        "the newest first",
         "never; at most 1000",
     ),
     "{beanwatch}:commands:<id>": (
@@ -93,7 +94,8 @@ LOG = {
     "job_id": "the job's id on the server",
     "id": "the job's id in the envelope, if it has one",
     "job": "the job's name",
-    "attempt": "1 for the first; deliveries to workers that died before they ran it do not count",
+    "attempt": "1 for the first; deliveries to workers that died before they ran it do not count, "
+    "if it is known which these are",
     "wait_ms": "milliseconds that the job was ready before it was taken",
     "duration_ms": "milliseconds that the handler took; missing if the worker was killed in it",
     "outcome": "the outcome, as in the metrics",

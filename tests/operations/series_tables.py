@@ -55,6 +55,7 @@ def to_promql(group: paths.Group, measure: paths.Series) -> str:
         paths.WORKER: every.worker,
         paths.WORKER_SEEN: every.worker,
         paths.WORKERS: every.all_workers,
+        paths.WORKER_GROUP: every.worker_group,
         paths.COLLECTOR: every.collector,
     }
     return ask[group](measure.name).promql.replace(query.RATE_WINDOW, "5m")

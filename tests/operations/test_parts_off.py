@@ -16,7 +16,7 @@ from beanwatch.cli.lib.absent_parts import PresentParts
 from beanwatch.cli.lib.options import need_redis, pick_redis
 from beanwatch.cli.lib.probes.finding import Finding
 from beanwatch.cli.worker import make_settings
-from beanwatch.collectors.deliver.outbox import Outbox
+from beanwatch.collectors.poll.fleet_totals import FleetTotals
 from beanwatch.config import Config, GraphiteConfig, RedisConfig, WorkerGroup
 from beanwatch.config.reader import parse
 from beanwatch.net.redis_url import parse_redis_url
@@ -51,7 +51,7 @@ def test_without_a_configuration_every_part_is_looked_for_on_this_host():
     expected = parse_redis_url(config.redis.url)
     assert {pick_check_redis(options, config), pick_redis(config, None)} == {expected}
     assert need_redis(config, None) == expected
-    extras = pick_extras(config, Outbox(), Memory().problems, once=False)
+    extras = pick_extras(config, [], FleetTotals([]), Memory().problems, once=False)
     assert [str(extra) for extra in extras] == ["redis 127.0.0.1:6379"]
     settings = make_settings(config, ("q",), "w1", "here", None, None)
     assert settings.redis_url == config.redis.url

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from beanwatch.checks.lib.fleet_source import SETTLED_AFTER
+from beanwatch.store.fleet import SETTLED_AFTER
 from tests.soak.stage import Answer, Stage, shorten
 from tests.soak.troubles import drain
 

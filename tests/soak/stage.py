@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from beanwatch.checks.lib.fleet_source import SETTLED_AFTER
+from beanwatch.store.fleet import SETTLED_AFTER
 from beanwatch.store.heartbeats import Heartbeat
 from tests.adapters.workers import ForeignWorker, Records
 from tests.demo.programs import BIN

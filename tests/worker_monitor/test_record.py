@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from beanwatch.checks.lib.chosen_workers import with_process
 from beanwatch.checks.lib.worker_verdict import decide, decide_left
 from beanwatch.cli.lib.worker_view import worker_table, worker_tree
-from beanwatch.collectors.poll.worker_series import derive_workers
+from beanwatch.collectors.poll.worker_series import FleetPoll, derive_fleet
 from beanwatch.fleet.workers import why_cannot
 from beanwatch.quoting import terminal_text
 from beanwatch.store.health import HEALTH, decide_health
@@ -110,7 +110,7 @@ def judge(worker: Worker) -> None:
     texts.append(json.dumps(worker_tree(worker), ensure_ascii=False))
     for text in texts:
         assert terminal_text(text).encode().decode().isprintable()
-    for _, values in derive_workers("beanwatch", [worker]):
+    for _, values in derive_fleet("beanwatch", FleetPoll(workers=[worker])):
         assert all(isinstance(value, int | float) for value in values.values())
 
 

@@ -39,6 +39,7 @@ def servers() -> page.Section:
 
     columns = [
         Column("State", each("up"), states=states.ANSWERS, width=90),
+        Column("Problem", each("problem"), states=states.PROBLEMS, width=90),
         Column("Draining", each("draining"), states=states.DRAINING, width=90),
         Column("Ready", jobs("ready")),
         Column("Reserved", jobs("reserved")),
@@ -57,7 +58,8 @@ def servers() -> page.Section:
             grid(
                 51,
                 "Servers now",
-                "Every queue server, those that are down first. Draining: it refuses new jobs."
+                "Every queue server, those that are down first. Problem: the worst fault that the"
+                " server itself shows. Draining: it refuses new jobs."
                 f" Missing jobs: jobs that it lost. {beanstalkd.COLUMNS_TEXT}",
                 "Server",
                 columns,

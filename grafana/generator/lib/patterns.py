@@ -16,6 +16,7 @@ from beanwatch.telemetry import series as paths
 STAT = Node(-1, "stat")
 SERVER, QUEUE = Node(-2, "server"), Node(-2, "queue")  # in a server's series, in a queue's series
 QUEUE_SERVER = Node(-3, "server")
+GROUP = Node(-2, "group")
 WORKER_HOST, WORKER_NAME = Node(-3, "worker"), Node(-2, "worker")
 JOB_QUEUE, JOB = Node(-5, "queue"), Node(-4, "job")
 JOB_WORKER, JOB_OUTCOME = Node(-3, "worker"), Node(-2, "outcome")
@@ -100,11 +101,20 @@ class Patterns(NamedTuple):
         return self.select("collector_poll_age_seconds", self._of_server())
 
     def all_workers(self, measure: str) -> Query:
-        """Return the query of a count of all workers. Prometheus counts their states."""
-        path = paths.workers(self.prefix, paths.WORKERS.find(measure).name)
-        state = 'state!="dead"' if measure == "live" else f'state="{measure}"'
-        counts = measure == "live" or measure in health.HEALTH
-        return Query(path, f"sum({self.select(WORKER_STATE, [state])})" if counts else "")
+        """Return the query of a number of all workers. Prometheus counts their states."""
+        series = paths.WORKERS.find(measure)
+        promql = ""
+        if series.prometheus:
+            promql = f"min({self.select(series.prometheus, [])})"
+        elif measure in health.HEALTH:
+            promql = f"""sum({self.select(WORKER_STATE, [f'state="{measure}"'])})"""
+        return Query(paths.workers(self.prefix, series.name), promql)
+
+    def worker_group(self, measure: str) -> Query:
+        """Return the query of a measure of each group of workers in the configuration."""
+        series = paths.WORKER_GROUP.find(measure)
+        path = paths.worker_group(self.prefix, ANY, series.name)
+        return Query(path, self._sample(series, []))
 
     def worker(self, measure: str) -> Query:
         """Return the query of a measure of each worker.

@@ -19,6 +19,7 @@ TEMPLATES = {
     "server_or_any": '{{ or $labels.server "any server" }}',
     "queue": "{{ $labels.queue }}",
     "job": "{{ $labels.job }}",
+    "group": "{{ $labels.group }}",
     "worker": f"{{{{ {WORKER} }}}}",
     "host": f'{{{{ reReplaceAll "[.].*" "" {WORKER} }}}}',
     "name": f'{{{{ reReplaceAll "^[^.]*[.]" "" {WORKER} }}}}',

@@ -35,6 +35,7 @@ CONSUMERS: States = {consumers.CODES[state]: _CONSUMERS[state] for state in cons
 WORKERS: States = {code: _WORKERS[name] for name, code in health.HEALTH_CODES.items()}
 ANSWERS: States = {1: ("up", GOOD), 0: ("down", CRITICAL)}
 POLLS: States = {1: ("ok", GOOD), 0: ("failed", CRITICAL)}
+PROBLEMS: States = {0: ("none", GOOD), 1: ("warning", WARNING), 2: ("critical", CRITICAL)}
 DRAINING: States = {0: ("no", GOOD), 1: ("draining", WARNING)}
 
 # Seconds. Stands for the time to drain of a queue that does not get shorter; above any real time.

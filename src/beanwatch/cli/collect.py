@@ -32,7 +32,7 @@ from beanwatch.collectors.poll.observer import FindRuns, Observer
 from beanwatch.collectors.poll.points import GraphitePoints
 from beanwatch.collectors.poll.poller import Poller, Publish
 from beanwatch.collectors.poll.samples import ServerSamples
-from beanwatch.collectors.poll.worker_series import PublishWorkers, WorkerPoller
+from beanwatch.collectors.poll.worker_series import PublishFleet, WorkerPoller
 from beanwatch.collectors.serve.board import Board
 from beanwatch.collectors.serve.pages import make_pages
 from beanwatch.config import CollectConfig, Config
@@ -171,19 +171,17 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     points = GraphitePoints(outbox, config.prefix, only_essential=only_essential)
     board = Board(max_age(collect), totals)
     publish: list[Publish] = [points.publish] if config.graphite.address else []
-    publish_workers: list[PublishWorkers] = [totals.update]
-    if publish:
-        publish_workers.append(points.publish_workers)
+    publish_fleet: list[PublishFleet] = [points.publish_fleet] if publish else []
     if collect.listen:
         publish.append(board.post)
-        publish_workers.append(board.post_workers)
+        publish_fleet.append(board.post_fleet)
     pollers = []
     for server in servers:
         expected = config.expected_queues(server.node)
         selection = Selection(collect.include, collect.exclude, collect.max_queues, expected)
         observer = make_observer(server, known.get(server.node), selection, collect, find_runs)
         pollers.append(Poller(observer, selection, problems, publish))
-    extras = pick_extras(config, publish_workers, problems, once=once)
+    extras = pick_extras(config, publish_fleet, totals, problems, once=once)
     if not once and config.graphite.address not in ("-", ""):
         nodes = [server.node for server in servers]
         extras.append(StepWatch(config.graphite.url, config.prefix, nodes, collect, problems))
@@ -300,7 +298,12 @@ def pick_transport(address: str, listen: str = "") -> Transport:
 
 
 def pick_extras(
-    config: Config, publish: Sequence[PublishWorkers], problems: ProblemLog, *, once: bool
+    config: Config,
+    publish: Sequence[PublishFleet],
+    totals: FleetTotals,
+    problems: ProblemLog,
+    *,
+    once: bool,
 ) -> list[Extra]:
     """Return the poller for metrics of workers, or an empty list if Redis is off.
 
@@ -310,5 +313,14 @@ def pick_extras(
     url = pick_redis(config, None)
     if url is None or (once and not has_redis(config)):
         return []
-    timeout = config.collect.timeout
-    return [WorkerPoller(url, problems, publish, timeout=timeout)]
+    poller = WorkerPoller(
+        url,
+        problems,
+        publish,
+        totals.update,
+        expected=config.expected_workers,
+        groups={group.glob: group.least for group in config.expected_groups},
+        is_wanted=config.is_wanted("redis.url"),
+        timeout=config.collect.timeout,
+    )
+    return [poller]

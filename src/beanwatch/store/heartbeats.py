@@ -143,10 +143,14 @@ class Worker(NamedTuple):
     process: str = ""
 
     @property
+    def interval(self) -> float:
+        """The seconds between two heartbeats: one second, if there is no record."""
+        return self.heartbeat.interval if self.heartbeat else 1.0
+
+    @property
     def is_late(self) -> bool:
         """True if the last heartbeat is older than 10 s and older than three intervals."""
-        interval = self.heartbeat.interval if self.heartbeat else 1.0
-        return not self.has_left and self.age > max(3 * interval, DEAD_AFTER)
+        return not self.has_left and self.age > max(3 * self.interval, DEAD_AFTER)
 
 
 def takes_jobs_from(heartbeat: Heartbeat, node: str, address: str, *, is_only_server: bool) -> bool:
@@ -218,8 +222,8 @@ def read_workers(
 
     `with_ended` adds the workers that have stopped and whose record still tells something.
     `execute` sends commands to Redis. If a worker seems to be dead, one or two more round trips
-    find out whether Redis takes writes; if not, each such worker has a `doubt`. Raises RedisError,
-    also if Redis has no worker and takes no writes.
+    find out whether Redis takes writes; if not, each such worker has a `doubt`, unless others wrote
+    when it was late already. Raises RedisError, also if Redis has no worker and takes no writes.
     """
     commands: list[Command] = [("TIME",), ("ZRANGE", WORKERS_KEY, 0, -1, "WITHSCORES")]
     if with_ended:
@@ -228,7 +232,7 @@ def read_workers(
     now = parse_time(clock)
     wanted = None if only is None else set(only)
     seen = [(worker, score, False) for worker, score in _parse_scores(running)]
-    is_fresh = any(now - score < DEAD_AFTER for _, score, _ in seen)
+    newest_age = min((now - score for _, score, _ in seen), default=0.0)
     names = {worker for worker, _, _ in seen}
     for scored in ended:
         seen += [(worker, at, True) for worker, at in _parse_scores(scored) if worker not in names]
@@ -245,11 +249,17 @@ def read_workers(
         for (worker, score, has_left), record in zip(seen, records, strict=True)
         if record is not None or not has_left  # the record of one that has stopped may expire
     ]
-    if not any(worker.is_late for worker in workers):
+    late = [worker for worker in workers if worker.is_late]
+    if not late:
         return workers
-    refusal = read_state(execute, is_fresh).refusal
+    # While Redis takes no writes, no heartbeat of a worker is much older than the newest one.
+    doubtful = {one.id for one in late if one.age - newest_age <= 2 * one.interval}
+    refusal = read_state(execute, not doubtful).refusal
     doubt = describe_refusal(refusal) if refusal else ""
-    return [worker._replace(doubt=doubt) if worker.is_late else worker for worker in workers]
+    return [
+        worker._replace(doubt=doubt) if worker.is_late and worker.id in doubtful else worker
+        for worker in workers
+    ]
 
 
 def _parse_scores(scored: Sequence[bytes]) -> Iterator[tuple[str, float]]:

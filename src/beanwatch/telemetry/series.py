@@ -25,6 +25,10 @@ ESSENTIAL = frozenset(
 )
 
 
+# Series of the collector that `--series essential` leaves out: no alert rule needs them.
+SPARED = frozenset(("points", "collisions", "queues_skipped"))
+
+
 class Series(NamedTuple):
     """One series of a group: its last node, its unit and its meaning.
 
@@ -122,6 +126,12 @@ SERVER = Group(
             "jobs",
             "jobs that the server lost: put, and in no state any more",
             prometheus="server_missing_jobs",
+        ),
+        Series(
+            "problem",
+            "",
+            "the worst fault that the server itself shows: 0 none, 1 a warning, 2 critical",
+            prometheus="server_problem",
         ),
     ),
 )
@@ -304,7 +314,13 @@ WORKER_SEEN = Group(
 WORKERS = Group(
     "<prefix>.workers",
     (
-        Series("live", "", "workers with a current heartbeat"),
+        Series(
+            "success",
+            "",
+            "1 if the heartbeats could be read, 0 if not",
+            prometheus="workers_success",
+        ),
+        Series("live", "", "workers with a current heartbeat", prometheus="workers_live"),
         Series("busy", "", "workers that are running a job"),
         Series("waiting", "", "workers that an operator has paused"),
         Series(
@@ -319,6 +335,17 @@ WORKERS = Group(
         Series("deploys", "", "requests to restart all workers", is_counter=True),
     ),
 )
+WORKER_GROUP = Group(
+    "<prefix>.worker_group.<glob>",
+    (
+        Series(
+            "missing",
+            "",
+            "workers that the group in `workers.expected` has fewer than its least number",
+            prometheus="worker_group_missing",
+        ),
+    ),
+)
 COLLECTOR = Group(
     "<prefix>.collector.<server>",
     (
@@ -327,6 +354,12 @@ COLLECTOR = Group(
             "",
             "1 if the poll read all that it requested and every value was plausible, 0 if not",
             prometheus="collector_poll_success",
+        ),
+        Series(
+            "queues_success",
+            "",
+            "1 if the last poll that was to read the queues could read them, 0 if not",
+            prometheus="collector_queues_success",
         ),
         Series(
             "poll_seconds",
@@ -365,7 +398,7 @@ TIMERS = (
     Series("wait", "ms", "how long the job was ready before it was reserved"),
 )
 TIMER_STATS = ("count", "mean", "upper", "upper_50", "upper_95", "upper_99")
-GROUPS = (SERVER, QUEUE, WORKER, WORKER_SEEN, WORKERS, COLLECTOR)
+GROUPS = (SERVER, QUEUE, WORKER, WORKER_SEEN, WORKERS, WORKER_GROUP, COLLECTOR)
 
 
 def server(prefix: str, server: str, stat: str) -> str:
@@ -391,6 +424,11 @@ def worker(prefix: str, worker: str, stat: str) -> str:
 def workers(prefix: str, stat: str) -> str:
     """Return the path `<prefix>.workers.<stat>` of a count of all workers."""
     return f"{prefix}.workers.{stat}"
+
+
+def worker_group(prefix: str, group: str, stat: str) -> str:
+    """Return the path `<prefix>.worker_group.<glob>.<stat>`."""
+    return f"{prefix}.worker_group.{group}.{stat}"
 
 
 def job(prefix: str, server: str, queue: str, job: str, worker: str) -> str:
