@@ -28,7 +28,9 @@ from beanwatch.net.redis_url import RedisError
 from beanwatch.store.heartbeats import read_redis
 from beanwatch.store.redis_state import describe_state, find_problems
 
-DEFAULT_LIMITS = Threshold(warning="80", critical="95")  # percent of maxmemory
+# Percent of maxmemory. There is no critical limit: while check_redis is CRITICAL, the services of
+# workers and jobs notify nobody, but a Redis that is only nearly full still takes heartbeats.
+DEFAULT_LIMITS = Threshold(warning="80")
 
 # Returns the state of Redis. Raises RedisError.
 ReadRedis = Callable[[], RedisState]
@@ -36,7 +38,7 @@ ReadRedis = Callable[[], RedisState]
 
 def parser() -> Parser:
     """Make the command-line parser of check_redis."""
-    parser = Parser("redis", __doc__, "--redis redis://queue1/0 -w 80 -c 95", Critical)
+    parser = Parser("redis", __doc__, "--redis redis://queue1/0 -w 80", Critical)
     add_redis(parser)
     parser.add_limits()
     meaning = "-w and -c are limits on the used memory, in percent of the maxmemory of Redis."
@@ -80,7 +82,8 @@ def decide(state: RedisState, limits: Threshold) -> Iterator[tuple[State, str]]:
     if percent is not None and not state.evicts:
         by_share, limit = judge(percent, limits)
         if limit:
-            yield by_share, f"{percent:.10g} % of its maxmemory is used ({limit} %)"
+            used = f"{percent:.10g} % of its maxmemory is used ({limit} %)"
+            yield by_share, f"{used}; a full Redis takes no heartbeats"
 
 
 def percent_used(state: RedisState) -> float | None:

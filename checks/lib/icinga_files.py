@@ -76,8 +76,8 @@ def apply_rule(check: RegisteredCheck, config: Config, *, of_server: bool = Fals
         body += '  if (regex("[*?\\\\[]", queue)) {\n    vars.beanwatch_several = true\n'
         body += "    vars.beanwatch_services = host.vars.beanwatch_list\n  }\n"
     elif check.subject in (SERVER, REDIS):
-        # Checked more often than the services that depend on it, which alert after 40 s: it must be
-        # CRITICAL before they would notify.
+        # While a server or Redis is away, only this service alerts. That of Redis must be CRITICAL
+        # before the services that depend on it would alert, which they do after 40 s.
         body = "  check_interval = 20s\n"
     elif check.subject in (WORKERS, JOBS):
         name = f"for (label => entry in host.vars.beanwatch_{check.subject})"

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from beanwatch.checks.lib.output import fill_link
 from beanwatch.checks.lib.service_names import number_duplicates
 from beanwatch.checks.lib.services import (
+    ANSWERS_SERVICE,
     REDIS_SERVICE,
-    SERVER_SERVICE,
     Service,
+    answers_services,
 )
 from beanwatch.checks.registry import (
     CHECKS,
@@ -46,6 +47,7 @@ COMMAND_ARGUMENTS = {
     METRICS: "$_HOSTBEANWATCH_OPTIONS$ $ARG1$",
     REDIS: "$_HOSTBEANWATCH_OPTIONS$ $ARG1$",
 }
+ANSWERS_TEMPLATE = "beanwatch-queue-server-answers"
 MAX_DEPENDENTS = 200  # services in one dependency: Nagios limits the length of a line
 
 
@@ -66,10 +68,22 @@ def nagios_checks(config: Config) -> Iterator[str]:
         if check.subject in (SERVER, METRICS, REDIS):  # these need no argument
             fields["check_command"] = check.program
         if check.subject in (SERVER, REDIS):
-            # Fewer attempts than in beanwatch-service: this service must be in a HARD state before
-            # the services that depend on it would notify.
+            # Fewer attempts than in beanwatch-service: while a server or Redis is away, only this
+            # service alerts. That of Redis must be in a HARD state before those that depend on it.
             fields["max_check_attempts"] = "2"
         yield define("service", **fields)
+        if check.subject == SERVER:
+            yield define(
+                "service",
+                name=ANSWERS_TEMPLATE,
+                use=service_template(check.name),
+                register="0",
+                check_command=f"{check.program}!--answers",
+                check_interval="0.34",  # minutes: 20 s
+                retry_interval="0.34",
+                max_check_attempts="1",
+                notifications_enabled="0",
+            )
 
 
 def nagios_services(
@@ -91,6 +105,13 @@ def nagios_services(
             _BEANWATCH_SERVER=nagios_quoted(name),
             _BEANWATCH_OPTIONS="-t 10"
             + (f" --config {nagios_word(config.file)}" if config.file else ""),
+        )
+    for service in answers_services(services):
+        yield define(
+            "service",
+            use=f"beanwatch-passive,{ANSWERS_TEMPLATE}" if passive else ANSWERS_TEMPLATE,
+            host_name=service.host,
+            service_description=service.name,
         )
     for service in services:
         templates = [service_template(service.check)]
@@ -130,7 +151,7 @@ def dependencies(services: Sequence[Service]) -> Iterator[str]:
     """Yield the dependencies on the services of the queue servers, and on that of Redis."""
     for needs, host in dict.fromkeys((s.needs, s.host) for s in services if s.needs):
         names = [s.name for s in services if (s.needs, s.host) == (needs, host)]
-        yield from define_dependency((needs, SERVER_SERVICE), host, names)
+        yield from define_dependency((needs, ANSWERS_SERVICE), host, names)
     for redis in (service for service in services if service.name == REDIS_SERVICE):
         for host in dict.fromkeys(service.host for service in services):
             mine = [s for s in services if s.host == host and find_check(s.check).needs_redis]

@@ -14,14 +14,13 @@ from beanwatch.checks.lib.passive_redis import read_all, unwrap
 from beanwatch.checks.lib.plugin import (
     READING_SHARE,
     Check,
-    Critical,
     Unknown,
     conclude,
     list_problems,
 )
 from beanwatch.checks.lib.plugin_process import PluginOutput, UsageError
 from beanwatch.checks.lib.polled_source import PolledSource, describe_internal_error, poll
-from beanwatch.checks.lib.services import SERVER_SERVICE, Service
+from beanwatch.checks.lib.services import ANSWERS_SERVICE, Service
 from beanwatch.checks.registry import CHECKS, JOBS, METRICS, REDIS, WORKERS
 from beanwatch.config import Config, ConfigError
 from beanwatch.globs import escape_name
@@ -113,15 +112,13 @@ class PassiveRound:
         """
         self._own = own
         self._told: list[str] = []  # keys of the services whose problems this round remembers
-        down: set[str] = set()  # hosts whose queue server is CRITICAL
+        down = {server.node for server in self._find_down(self._servers)}
         by_node = {server.node: server for server in self._servers}
         for service in services:
             grown = False
             try:
                 check = self._build(service, by_node)
                 result = conclude(check, self._config.links)
-                if service.name == SERVER_SERVICE and result.exit_code == Critical.code:
-                    down.add(service.host)
                 key = f"problems of {service.host} {service.name}"
                 # A custom notification ignores the dependencies of Nagios, so this must not.
                 if service.needs in down:
@@ -164,6 +161,7 @@ class PassiveRound:
             check = module.with_live_graphite(options, self._config, self._output)
         else:
             options.queue = [service.queue]
+            options.answers = service.name == ANSWERS_SERVICE
             server = by_node[service.host]
             memory = self.memory.scoped(service.check)
             fleet, workers = self._redis.fleet, None

@@ -21,8 +21,10 @@ from beanwatch.light_typing import NamedTuple
 from beanwatch.queues.servers import Server
 from beanwatch.quoting import nagios_name
 
-# The service on which all services of a host's queues depend.
 SERVER_SERVICE = find_check("queue_server").service
+# The service on which all services of a host's queues depend. SERVER_SERVICE is no such parent: it
+# is also CRITICAL for reasons that leave the state of most queues known.
+ANSWERS_SERVICE = f"{SERVER_SERVICE} answers"
 # The service on which the services of workers and jobs depend.
 REDIS_SERVICE = find_check("redis").service
 
@@ -48,7 +50,7 @@ class Service(NamedTuple):
     job: str = ""  # the name of a job of `queue`
     # True for a catch-all service: it judges what has no service of its own.
     is_rest: bool = False
-    # The host whose service SERVER_SERVICE must not be CRITICAL, or this service notifies nobody.
+    # The host whose service ANSWERS_SERVICE must not be CRITICAL, or this service notifies nobody.
     needs: str = ""
     # For a service about workers: the servers that have a service SERVER_SERVICE, for `--watched`.
     watched: tuple[str, ...] = ()
@@ -131,6 +133,15 @@ def plan_services(
             Service(host, check.service, check.name) for check in CHECKS if check.subject == METRICS
         ]
     return services
+
+
+def answers_services(services: Iterable[Service]) -> list[Service]:
+    """Return the service of each server on which those of its queues depend."""
+    return [
+        Service(one.host, ANSWERS_SERVICE, one.check, one.server)
+        for one in services
+        if one.name == SERVER_SERVICE
+    ]
 
 
 def without_limits(config: Config, services: Iterable[Service]) -> list[Service]:

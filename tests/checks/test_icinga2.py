@@ -93,8 +93,9 @@ def states_of_queues(icinga: Icinga) -> list[int]:
 
 
 def test_icinga_takes_passive_results_and_alerts_when_there_are_none(site: Site, tmp_path: Path):
-    text = site.config.read_text()
-    site.config.write_text(text.replace('[queues."images"', '[queues."image*"'))
+    text = site.config.read_text().replace('[queues."images"', '[queues."image*"')
+    # A server that is CRITICAL but answers silences none of its queues.
+    site.config.write_text(f"{text}[checks.queue_server]\ncritical = 0\n")
     site.install("icinga2", "--passive")
     with MailingIcinga(tmp_path / "icinga2", site) as icinga:
         icinga.verify()
@@ -108,6 +109,8 @@ def test_icinga_takes_passive_results_and_alerts_when_there_are_none(site: Site,
             return any(f"\t{service}\t{state}\t" in one and words in one for one in lines)
 
         wait_until(lambda: has("buried of image_", "CRITICAL", "images: 1 job buried"), timeout=90)
+        wait_until(lambda: has("queue server", "CRITICAL", "connection"), timeout=90)
+        assert icinga.states()["queue server answers"] == OK
         assert "depth of image_" not in icinga.alerts, "what is well from the start alerts nobody"
         silence = "No result from beanwatch passive"
         wait_until(lambda: has("depth of image_", "UNKNOWN", silence), timeout=200)

@@ -116,8 +116,25 @@ def test_a_server_that_is_down_is_one_alert_and_no_storm(site: Site):
             message="the queues' checks are UNKNOWN for good",
         )
         assert " of images" not in mailbox.read_text()
+        assert state_of(nagios, "queue server answers")[0] == "2"
+        assert "queue server answers" not in mailbox.read_text()
         site.beanstalkd.start()
         wait_until(lambda: state_of(nagios, "age of images")[0] == "0", timeout=60)
+
+
+@pytest.mark.usefixtures("forked_checks")
+def test_a_server_that_answers_silences_no_queue_though_it_is_critical(site: Site):
+    with site.config.open("a") as config:
+        config.write("[checks.queue_server]\ncritical = 0\n")
+    site.install("nagios")
+    mailbox = site.directory / "mailbox"
+    mailbox.touch()
+    with site.nagios(f"--file {mailbox}") as nagios:
+        nagios.verify()
+        wait_until(lambda: "\tqueue server\tCRITICAL\t" in mailbox.read_text(), timeout=60)
+        site.bury()
+        wait_until(lambda: "\tburied of images\tCRITICAL\t" in mailbox.read_text(), timeout=60)
+        assert state_of(nagios, "queue server answers")[0] == "0"
 
 
 @pytest.mark.usefixtures("forked_checks")
@@ -157,7 +174,7 @@ def test_passive_results_arrive_by_the_command_file_and_their_absence_is_an_aler
         site.bury()
         commands = nagios._run / "commands"
         argv = ("passive", "--once", "--to", "command-file", "--command-file", commands)
-        assert site.beanwatch(*argv) == "12 check results submitted\n"
+        assert site.beanwatch(*argv) == "13 check results submitted\n"
         wait_until(lambda: state_of(nagios, "buried of images")[0] == "2", timeout=60)
         assert "images: 1 job buried" in state_of(nagios, "buried of images")[1]
         assert "fresh" not in state_of(nagios, "buried of images")[1]
@@ -223,6 +240,8 @@ def test_passive_results_follow_queues_as_they_come_and_tell_of_a_second_problem
         submit()
         wait_until(lambda: "\tqueue server\tCRITICAL\t" in mailbox.read_text(), timeout=60)
         submit()
+        wait_until(lambda: state_of(nagios, "queue server answers")[0] == "2", timeout=60)
+    assert "queue server answers" not in mailbox.read_text()
     assert len(alerts("CUSTOM", "")) == 1
     assert "could not be found" not in nagios.events
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.checks.lib.fleet_source import SETTLED_AFTER
 from beanwatch.checks.lib.grown_problems import has_grown
 from beanwatch.checks.lib.memory import FileMemory
 from beanwatch.checks.lib.output import PluginResult
@@ -22,6 +21,7 @@ from beanwatch.config.reader import load
 from beanwatch.queues.base import Reading
 from beanwatch.queues.model import ServerState
 from beanwatch.queues.servers import Server, parse_server, resolve_servers
+from beanwatch.store.fleet import SETTLED_AFTER
 from tests.checks.conftest import parse_output
 from tests.checks.site import Site
 from tests.checks.test_down_servers import disconnected
@@ -55,6 +55,7 @@ def test_it_says_what_the_plugins_say(site: Site):
     found = results(site.beanwatch("passive", "--once"))
     assert set(found) == {
         "queue server",
+        "queue server answers",
         *(f"{check} of images" for check in ("depth", "buried", "age", "consumers")),
         "redis",
         *(f"{check} of other queues" for check in ("depth", "buried", "age", "consumers")),
@@ -80,8 +81,10 @@ def test_a_restart_between_two_rounds_is_a_warning(site: Site):
 def test_a_server_and_a_redis_that_are_down_are_said_for_each_service(site: Site):
     site.beanstalkd.kill()
     found = results(site.beanwatch("passive", "--once"))
-    assert found["queue server"][0] == 2
+    assert found["queue server"][0] == found["queue server answers"][0] == 2
     assert {code for name, (code, _) in found.items() if " of images" in name} == {3}
+    # The monitor must know that the server is down before it could notify of a queue.
+    assert next(iter(found)) == "queue server answers"
 
 
 @pytest.mark.parametrize("line", ['url = "http://queue1"', 'password_file = "/no/such/file"'])
@@ -243,7 +246,7 @@ def test_ten_thousand_queues_in_one_go(site: Site):
             assert all(replies.readline() for _ in range(200))
     found = results(site.beanwatch("passive", "--once", "--discover", "-t", "30"))
     # default, images and the rest are queues, too.
-    assert len(found) == 40_000 + 4 + 4 + 4 + 4
+    assert len(found) == 40_000 + 4 + 4 + 4 + 5
     assert found["depth of queue.77"] == (
         0,
         "QUEUE_DEPTH OK - queue.77: 1 job ready | 'queue.77'=1;;;0",
@@ -312,6 +315,27 @@ def test_a_second_problem_in_a_service_is_told_once(site: Site):
     assert grown(site) == set()
     beat(site.redis, "web1.a", state="blocked")
     assert grown(site) == set(), "it was there a moment ago"
+
+
+def test_a_server_that_answers_hides_no_second_problem_of_its_queues(site: Site):
+    with site.config.open("a") as config:
+        config.write("[checks.queue_server]\ncritical = 0\n")
+    put(site, "a")
+    assert grown(site) == set()
+    put(site, "b")
+    assert grown(site) == {"consumers of other queues"}
+    found = results(site.beanwatch("passive", "--once"))
+    assert (found["queue server"][0], found["queue server answers"][0]) == (2, 0)
+
+
+def test_a_second_problem_that_came_while_the_server_was_down_is_told_when_it_answers(site: Site):
+    put(site, "a")
+    grown(site)
+    site.beanstalkd.kill()
+    assert grown(site) == set()
+    site.beanstalkd.start()
+    put(site, "a", "b")
+    assert grown(site) == {"consumers of other queues"}
 
 
 def test_a_problem_that_lasted_while_no_round_could_judge_it_is_not_new(tmp_path: Path):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.checks.redis import decide
+from beanwatch.checks.redis import DEFAULT_LIMITS, decide
 from beanwatch.config import Threshold
 from beanwatch.net.redis_info import RedisState
 from beanwatch.net.redis_url import WRITE_REFUSALS
@@ -65,9 +65,24 @@ def test_no_alert_says_that_80_percent_are_over_a_limit_of_80(used: int, limit: 
     info = {"used_memory": str(used), "maxmemory": "10000", "role": "master"}
     found = list(decide(RedisState("", info), Threshold(critical=str(limit))))
     shown = round(100 * (used / 10000), 1)
-    assert [text for _, text in found] == (
+    assert [text.partition(";")[0] for _, text in found] == (
         [f"{shown:g} % of its maxmemory is used (limit {limit} %)"] if shown > limit else []
     )
+
+
+@pytest.mark.parametrize("used", [81, 95, 99, 100])
+def test_a_redis_that_is_nearly_full_is_a_warning_while_it_takes_writes(used: int):
+    """CRITICAL would silence the services of workers and jobs, whose state is known."""
+    info = {"used_memory": str(used), "maxmemory": "100", "role": "master"}
+    ((state, text),) = decide(RedisState("", info), DEFAULT_LIMITS)
+    assert state.code == WARNING
+    assert text == (
+        f"{used} % of its maxmemory is used (limit 80 %); a full Redis takes no heartbeats"
+    )
+    assert [state.code for state, _ in decide(RedisState("OOM", info), DEFAULT_LIMITS)] == [
+        CRITICAL,
+        WARNING,
+    ]
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random", "volatile-ttl"])

@@ -60,7 +60,8 @@ def leftovers(site: Site) -> list[str]:
 def test_nagios_gets_the_services_of_queues_and_jobs_as_they_come(site: Site, install: Install):
     assert install().returncode == 0
     (site.plugins / "check_dummy").symlink_to("/usr/lib/nagios/plugins/check_dummy")
-    with site.nagios("--file /dev/null") as nagios:
+    # A check every 0.34 minutes would be one every 0 s if a minute was a second.
+    with site.nagios("--file /dev/null", "interval_length=3\n") as nagios:
         assert ("queue1", "age of email.regular") not in nagios.statuses()
         put(site, "email.regular")
         count(site.redis, "images", "resize", ok=1)

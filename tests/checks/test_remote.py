@@ -132,7 +132,7 @@ def test_nsca_delivers_passive_results(site: Site, tmp_path: Path):
     with site.nagios("--file /dev/null") as nagios:
         with Nsca(tmp_path / "nsca", nagios._run / "commands") as nsca:
             argv = ("--to", "nsca", "--monitor", f"127.0.0.1:{nsca.port}", "--nsca-config", sender)
-            assert site.beanwatch("passive", "--once", *argv) == "12 check results submitted\n"
+            assert site.beanwatch("passive", "--once", *argv) == "13 check results submitted\n"
             wait_until(lambda: output(nagios, "buried of images") != "", timeout=30)
         assert "images: 1 job buried" in output(nagios, "buried of images")
         status = nagios.statuses()["queue1", "buried of images"]

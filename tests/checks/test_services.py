@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beanwatch.checks.lib.icinga_files import icinga_hosts, icinga_value
-from beanwatch.checks.lib.nagios_files import command_words, nagios_services, nrpe_services
+from beanwatch.checks.lib.nagios_files import (
+    command_words,
+    nagios_checks,
+    nagios_services,
+    nrpe_services,
+)
 from beanwatch.checks.lib.own_services import OwnServices, owner_finder, parse_own_services
 from beanwatch.checks.lib.service_names import EVERY_QUEUE
 from beanwatch.checks.lib.services import Service, has_safe_names, list_own, plan_services
@@ -123,6 +129,47 @@ def test_all_that_needs_a_server_depends_on_its_service_except_workers():
     on_server, on_redis = (set(line.split(None, 1)[1].split(",")) for line in lines)
     assert on_server == set(found) - parents - workers
     assert on_redis == workers | {name for name in on_server if "failures" in name}
+
+
+def objects(texts: Iterable[str], kind: str) -> list[dict[str, str]]:
+    """The fields of each object of a kind in the files of Nagios."""
+    found = []
+    for text in texts:
+        first, *lines = text.splitlines()
+        if first == f"define {kind} {{":
+            found.append(dict(line.split(None, 1) for line in lines if line != "}"))
+    return found
+
+
+@pytest.mark.parametrize(("passive", "first"), [(False, ""), (True, "beanwatch-passive,")])
+def test_in_nagios_all_depends_on_whether_the_server_answers_and_on_nothing_else_of_it(
+    passive: bool, first: str
+):
+    services = plan_services(parse(CONFIG), resolve_servers(TWO), {"q1": ["a"], "q2": ["b"]})
+    texts = list(nagios_services(services, parse(CONFIG), passive=passive))
+    answers = [
+        {"use": f"{first}beanwatch-queue-server-answers", "host_name": host}
+        | {"service_description": "queue server answers"}
+        for host in TWO
+    ]
+    found = objects(texts, "service")
+    assert [one for one in found if "answers" in one["service_description"]] == answers
+    assert len(found) == len(services) + len(answers)
+    parents = {
+        (one["host_name"], one["service_description"]): one["dependent_host_name"]
+        for one in objects(texts, "servicedependency")
+    }
+    assert parents == {
+        ("q1", "queue server answers"): "q1",
+        ("q2", "queue server answers"): "q2",
+        ("q1", "redis"): "q1",
+    }
+    templates = {one["name"]: one for one in objects(nagios_checks(parse(CONFIG)), "service")}
+    template = templates["beanwatch-queue-server-answers"]
+    assert template["use"] in templates
+    assert template["check_command"] == "check_queue_server!--answers"
+    assert (template["max_check_attempts"], template["notifications_enabled"]) == ("1", "0")
+    assert int(60 * float(template["check_interval"])) == 20
 
 
 def test_a_service_of_workers_knows_the_servers_that_have_a_service():

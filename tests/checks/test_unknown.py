@@ -148,6 +148,7 @@ def test_passive_judges_what_was_read_before_the_server_fell_silent(run, tmp_pat
         said = run("beanwatch", *argv, env=env).stdout
     results = dict(line.split("\t")[1:3] for line in said.splitlines())
     assert results == {
+        "queue server answers": "0",
         "queue server": "0",
         "depth of all queues": "0",
         "buried of all queues": "0",

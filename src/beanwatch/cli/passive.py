@@ -9,7 +9,13 @@ import click
 
 from beanwatch.checks.lib.own_services import OwnServices, read_own_services
 from beanwatch.checks.lib.passive import PassiveRound, ServiceResult
-from beanwatch.checks.lib.services import LIST_FILES, Service, list_own, plan_services
+from beanwatch.checks.lib.services import (
+    LIST_FILES,
+    Service,
+    answers_services,
+    list_own,
+    plan_services,
+)
 from beanwatch.cli.lib.absent_parts import PresentParts
 from beanwatch.cli.lib.options import (
     DURATION,
@@ -120,6 +126,8 @@ def command(
         now = PassiveRound(present, picked, timeout)
         now.read()
         services, own = planner.plan(now, present)
+        # First whether each server answers: the services of its queues depend on that.
+        services = [*answers_services(services), *services]
         # Judge all before the first is submitted: a service that is not judged loses its past.
         results = list(now.judge(services, own))
         try:
