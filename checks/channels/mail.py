@@ -3,26 +3,35 @@
 import smtplib
 import socket
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from email.message import EmailMessage
-from email.utils import formatdate, make_msgid
+from email.utils import formatdate, getaddresses, make_msgid
 from functools import partial
 
 from beanwatch.checks.channels.alert import Alert, Channel, ChannelOptions, DeliveryError, Target
+from beanwatch.checks.channels.retry import Attempts, NotAcceptedError
+from beanwatch.light_typing import Any
 from beanwatch.net.address import BackgroundCall
 from beanwatch.quoting import header_text
 
 SENDMAIL = "/usr/sbin/sendmail"
 HOST_NAME_SHARE = 0.25  # of the timeout, to look up this host's name
+TEMPORARY = range(400, 500)  # the code of an SMTP reply: not accepted now, but maybe later
+
+Reply = tuple[int, bytes]  # its code and its text
+SESSION_OVER = (421, b"the server ended the session")
 
 
 def plan(alert: Alert, addresses: Sequence[str], options: ChannelOptions) -> Iterable[Target]:
     """Return a single target. Its function sends one mail to all addresses."""
     name = f"by mail through {options.smtp or SENDMAIL}"
-    yield name, partial(send, alert, addresses, options)
+    yield name, partial(send, alert, addresses, options, Attempts(options.timeout))
 
 
-def send(alert: Alert, addresses: Sequence[str], options: ChannelOptions) -> None:
+def send(
+    alert: Alert, addresses: Sequence[str], options: ChannelOptions, attempts: Attempts
+) -> None:
     """Make one mail for all addresses and send it. Raises DeliveryError."""
     host = find_host_name(options.timeout * HOST_NAME_SHARE)
     try:
@@ -30,7 +39,10 @@ def send(alert: Alert, addresses: Sequence[str], options: ChannelOptions) -> Non
     except (ValueError, IndexError) as error:  # an address contains a line end
         text = f"cannot make a mail to {' '.join(addresses)!r}: {error}"
         raise DeliveryError(text) from None
-    send_mail(mail, options.smtp, options.timeout, host)
+    if options.smtp:
+        attempts.run(SmtpDelivery(mail, options.smtp, host).attempt)
+    else:
+        run_sendmail(mail, attempts.left)
 
 
 def find_host_name(timeout: float) -> str:
@@ -61,37 +73,97 @@ def make_mail(alert: Alert, sender: str, recipients: Sequence[str]) -> EmailMess
     return mail
 
 
-def send_mail(mail: EmailMessage, smtp: str, timeout: float, host: str) -> None:
-    """Send a mail through the SMTP server `smtp` (HOST[:PORT]), or through sendmail if it is "".
+def run_sendmail(mail: EmailMessage, timeout: float) -> None:
+    """Send a mail through this host's sendmail, within `timeout` seconds. Raises DeliveryError.
 
-    `timeout` (seconds) limits sendmail, or each step of SMTP; the caller limits the sum. `host` is
-    this host's name, for the server. Raises DeliveryError.
+    There is only one attempt: sendmail has a queue, and tries again itself.
     """
+    failed = f"cannot send mail through {SENDMAIL}"
     try:
-        if not smtp:
-            result = subprocess.run(
-                [SENDMAIL, "-t", "-i"], input=mail.as_bytes(), capture_output=True, timeout=timeout
-            )
-            if result.returncode:
-                reason = result.stderr.decode(errors="replace").strip()
-                raise DeliveryError(f"cannot send mail through {SENDMAIL}: {reason}")
-            return
-        server_name, _, port = smtp.rpartition(":") if ":" in smtp else (smtp, "", "25")
-        with smtplib.SMTP(server_name, int(port), host, timeout=timeout) as server:
-            if refused := server.send_message(mail):
-                answers = (
-                    f"{address}: {code} {reason.decode(errors='replace')}"
-                    for address, (code, reason) in refused.items()
-                )
-                raise DeliveryError(f"{smtp} refused the mail to {', '.join(answers)}")
+        result = subprocess.run(
+            [SENDMAIL, "-t", "-i"], input=mail.as_bytes(), capture_output=True, timeout=timeout
+        )
     except FileNotFoundError:
         raise DeliveryError(
             f"cannot send mail: no {SENDMAIL} here; install a mail server, or use --smtp HOST:PORT"
         ) from None
     except subprocess.TimeoutExpired:
-        raise DeliveryError(f"cannot send mail through {SENDMAIL}: it did not end") from None
-    except (OSError, smtplib.SMTPException, ValueError) as error:
-        raise DeliveryError(f"cannot send mail through {smtp or SENDMAIL}: {error}") from None
+        raise DeliveryError(f"{failed}: it did not end") from None
+    except (OSError, ValueError) as error:
+        raise DeliveryError(f"{failed}: {error}") from None
+    if result.returncode:
+        reason = result.stderr.decode(errors="replace").strip()
+        raise DeliveryError(f"{failed}: {reason}")
+
+
+class SmtpDelivery:
+    """Sends a mail through the SMTP server `smtp` (HOST[:PORT]).
+
+    `host` is this host's name, for the server. An attempt is for the recipients that the earlier
+    ones left: those whom the server accepted or finally refused get no second mail.
+    """
+
+    def __init__(self, mail: EmailMessage, smtp: str, host: str) -> None:
+        """Raises DeliveryError if the mail has no recipient."""
+        self._mail = mail
+        self._smtp = smtp
+        self._host = host
+        self._pending = [address for _, address in getaddresses([mail["To"]])]
+        self._rejected: dict[str, Reply] = {}  # by address
+        if not self._pending:
+            raise DeliveryError(f"cannot send mail through {smtp}: it has no recipient")
+
+    def attempt(self, timeout: float) -> None:
+        """Send the mail once. `timeout` (seconds) limits each step; the caller limits the sum.
+
+        Raises NotAcceptedError if another attempt may succeed and is no duplicate for anybody,
+        else DeliveryError.
+        """
+        smtp = self._smtp
+        server = None
+        try:
+            name, _, port = smtp.rpartition(":") if ":" in smtp else (smtp, "", "25")
+            server = _Server(name, int(port), self._host, timeout=timeout)
+            refused = server.send_message(self._mail, to_addrs=self._pending)
+        except smtplib.SMTPRecipientsRefused as error:  # nobody got the mail
+            # After a reply 421 the session is over, and the server knows only some recipients.
+            refused = dict.fromkeys(self._pending, SESSION_OVER) | error.recipients
+        except (OSError, ValueError) as error:
+            if isinstance(error, smtplib.SMTPResponseException):
+                is_temporary = error.smtp_code in TEMPORARY
+            else:
+                is_temporary = isinstance(error, OSError) and not (server and server.is_sending)
+            kind = NotAcceptedError if is_temporary else DeliveryError
+            raise kind(f"cannot send mail through {smtp}: {error}") from None
+        finally:
+            if server:
+                with suppress(OSError):  # the reply to QUIT changes nothing for the mail
+                    server.quit()
+        self._judge(refused)
+
+    def _judge(self, refused: Mapping[str, Reply]) -> None:
+        """Note who is left. Raises DeliveryError if anybody was refused, now or finally before."""
+        self._pending = [address for address, (code, _) in refused.items() if code in TEMPORARY]
+        for address in refused.keys() - self._pending:
+            self._rejected[address] = refused[address]
+        replies = ", ".join(
+            f"{address}: {code} {text.decode(errors='replace')}"
+            for address, (code, text) in {**self._rejected, **refused}.items()
+        )
+        if replies:
+            kind = NotAcceptedError if self._pending else DeliveryError
+            raise kind(f"{self._smtp} refused the mail to {replies}")
+
+
+class _Server(smtplib.SMTP):
+    """An SMTP connection. It notes that it sends the mail: until then, no server accepts it."""
+
+    is_sending = False
+
+    def data(self, msg: Any) -> Reply:
+        """Send the mail, as smtplib does after the recipients."""
+        self.is_sending = True
+        return super().data(msg)
 
 
 CHANNEL = Channel("--mail", "ADDRESS", "send a mail to ADDRESS", plan)

@@ -50,7 +50,7 @@ def test_one_failure_stops_no_other_and_no_secret_is_shown(run, tmp_path: Path):
     smtp = f"127.0.0.1:{closed_port()}"
     code, stdout, stderr = run(
         *("beanwatch_notify", "--mail", "a@example.org", "--smtp", smtp),
-        *("--webhook-file", secret, "--file", mailbox, *ALERT),
+        *("--webhook-file", secret, "--file", mailbox, "--timeout", "3", *ALERT),
     )
     assert (code, stdout) == (1, "")
     lines = stderr.splitlines()

@@ -4,6 +4,7 @@ import http.server
 import json
 import socketserver
 import threading
+from collections.abc import Sequence
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any, NamedTuple, Self
@@ -21,11 +22,15 @@ class Mail(NamedTuple):
 
 
 class SmtpSink:
-    """An SMTP server on a free port. It appends each mail to `mails`, and refuses an address."""
+    """An SMTP server on a free port. It appends each mail to `mails`, and refuses an address.
 
-    def __init__(self, refused: str = "") -> None:
+    `first` has the replies to the first commands of a kind: to RCPT by address, to DATA, to QUIT.
+    """
+
+    def __init__(self, refused: str = "", first: dict[str, list[str]] | None = None) -> None:
         self.mails: list[Mail] = []
         self._refused = refused
+        self._first = first or {}
         self.port = free_port()
         self._controller = Controller(self, hostname="127.0.0.1", port=self.port, ready_timeout=30)
 
@@ -38,15 +43,23 @@ class SmtpSink:
     ) -> str:
         if address == self._refused:
             return "550 5.1.1 no such user"
+        if replies := self._first.get(address):
+            return replies.pop(0)
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        if replies := self._first.get("DATA"):
+            return replies.pop(0)
         content = envelope.content or b""
         raw = content if isinstance(content, bytes) else content.encode()
         message = message_from_bytes(raw, EmailMessage, policy=policy.default)
         self.mails.append(Mail(envelope.mail_from or "", list(envelope.rcpt_tos), message))
         return "250 OK"
+
+    async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        replies = self._first.get("QUIT")
+        return replies.pop(0) if replies else "221 Bye"
 
     def __enter__(self) -> Self:
         self._controller.start()
@@ -69,12 +82,21 @@ class Request(NamedTuple):
 class HttpSink:
     """An HTTP server on a free port. It records all `requests`, and answers each with `status`.
 
-    `location` is where it sends the client, for a redirect.
+    `location` is where it sends the client, for a redirect. `first` has the statuses of the first
+    replies, and `retry_after` the header of those with another status than 200.
     """
 
-    def __init__(self, status: int = 200, location: str = "") -> None:
+    def __init__(
+        self,
+        status: int = 200,
+        location: str = "",
+        *,
+        first: Sequence[int] = (),
+        retry_after: str = "",
+    ) -> None:
         self.requests: list[Request] = []
         self.status = status
+        statuses = iter(first)
         sink = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -84,10 +106,13 @@ class HttpSink:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 sink.requests.append(Request(self.command, self.path, headers, body))
-                self.send_response(sink.status)
+                status = next(statuses, sink.status)
+                self.send_response(status)
                 self.send_header("Content-Length", "0")
                 if location:
                     self.send_header("Location", location)
+                if retry_after and status != 200:
+                    self.send_header("Retry-After", retry_after)
                 self.end_headers()
 
             do_GET = do_POST = do_PUT = do_DELETE = _record  # noqa: N815
