@@ -1,7 +1,7 @@
 """A live page on a real beanstalkd and a real Redis, read when the test says so."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from beanwatch.store.failures import FailureDetail, add_command, failure_id, has
 from beanwatch.store.heartbeats import WORKERS_KEY, encode_heartbeat, worker_key
 from beanwatch.web.access import Rules
 from beanwatch.web.app import make_app
+from beanwatch.web.parts import PartReader
 from beanwatch.web.snapshot import SnapshotReader
 from tests.real import Beanstalkd, Redis
 from tests.records import make_beat
@@ -50,6 +51,7 @@ class Fleet:
     def beat(self, worker: str, **fields: Any) -> None:
         """Write the record of a worker, as it does itself."""
         now = float(self.redis.client().time()[0])
+        age = fields.pop("age", 0)  # of the heartbeat, in seconds
         host, _, name = worker.rpartition(".")
         given = {"beat_at": now, "loop_at": now, "started_at": now - 100, "state": "idle"}
         record = make_beat(
@@ -57,7 +59,15 @@ class Fleet:
         )
         client = self.redis.client(decode_responses=False)
         client.set(worker_key(worker), encode_heartbeat(record))
-        client.zadd(WORKERS_KEY, {worker: now - fields.get("age", 0)})
+        client.zadd(WORKERS_KEY, {worker: now - age})
+
+    def lose_record(self, worker: str, age: float, left: bytes | None = None) -> None:
+        """Let a worker have no record that can be read; `left` is what is there instead."""
+        self.beat(worker, age=age)
+        client = self.redis.client()
+        client.delete(worker_key(worker))
+        if left is not None:
+            client.set(worker_key(worker), left)
 
     def fail(self, job_id: str = "1", body: bytes = b"{}", **fields: Any) -> str:
         """Record a failed run; return its id."""
@@ -87,7 +97,12 @@ class Fleet:
 
     @contextmanager
     def pages(
-        self, rules: Rules | None = None, *, is_read: bool = True, **options: Any
+        self,
+        rules: Rules | None = None,
+        *,
+        is_read: bool = True,
+        find_present: Callable[[Config], Config] = lambda config: config,
+        **options: Any,
     ) -> Iterator["Pages"]:
         """Serve the pages. They show what was there when they were opened, and after `read`."""
         reader = SnapshotReader(
@@ -95,6 +110,7 @@ class Fleet:
             resolve_servers(self.servers),
             parse_redis_url(self.redis.url),
             timeout=5.0,
+            find_present=find_present,
         )
         reader.start = lambda: None  # type: ignore[method-assign]
         app: Any = make_app(reader, rules or Rules(hosts=("127.0.0.1",)), print, **options)
@@ -111,9 +127,19 @@ class Pages:
     def __init__(self, client: TestClient, reader: SnapshotReader, app: Any) -> None:
         self.client, self.reader, self.app = client, reader, app
 
-    def read(self) -> None:
-        """Read everything again, and show it."""
-        self.reader.read_once()
+    def read(self, *names: str) -> None:
+        """Read everything again, or the parts with these names, and show it."""
+        for part in self.reader.parts:
+            if not names or part.name in names:
+                part.read_once()
+        self.show()
+
+    def part(self, name: str) -> PartReader[Any]:
+        """Return the reader of the part with this name."""
+        return next(one for one in self.reader.parts if one.name == name)
+
+    def show(self) -> None:
+        """Show what was read last."""
         site = self.app._app.state.site
         assert self.client.portal is not None
         self.client.portal.call(lambda: site.publish(self.reader.snapshot()))

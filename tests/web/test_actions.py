@@ -128,6 +128,37 @@ def test_a_confirmation_is_for_its_own_plan_only(fleet: Fleet, change: dict[str,
         assert fleet.beanstalkd.stats_tube("other")["current-jobs-buried"] == 1
 
 
+def test_a_second_click_starts_no_second_action(fleet: Fleet) -> None:
+    fleet.put("email")
+    with fleet.pages(ACT) as pages:
+        found = plan(pages, action="move", server="q1", queue="email", state="ready", to="later")
+        form = {**found["form"], "token": found["token"]}
+        answers = [
+            pages.client.post("/actions/run", data=form, headers=OURS | JSON) for _ in range(2)
+        ]
+        assert [one.status_code for one in answers] == [202, 202]
+        assert len({one.json()["id"] for one in answers}) == 1
+        assert len(pages.json("/actions")["actions"]) == 1
+
+
+def test_a_confirmation_that_started_nothing_can_be_used_again(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.bury("email")
+    with fleet.pages(ACT) as pages:
+        found = plan(pages, action="kick", server="q1", queue="email")
+        form = {**found["form"], "token": found["token"]}
+
+        def run() -> int:
+            answer = pages.client.post("/actions/run", data=form, headers=OURS | JSON)
+            return int(answer.status_code)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("beanwatch.web.runner.MAX_RUNNING", 0)
+            assert run() == 409
+        assert run() == 202
+
+
 def test_nothing_is_done_if_it_has_become_more_since_it_was_confirmed(fleet: Fleet) -> None:
     fleet.bury("email")
     with fleet.pages(ACT) as pages:

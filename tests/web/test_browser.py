@@ -317,6 +317,98 @@ def test_selected_text_stays_selected(site: Site, visit: Open, changing: str) ->
     assert page.evaluate("String(getSelection())").strip() == "First jobs"
 
 
+# -- whether it is live
+
+
+def open_page(site: Site, browser: Browser) -> Page:
+    """Open a page of ann whose errors on the console are meant. She is not shown anything yet."""
+    login = b64encode(f"ann:{PASSWORD}".encode()).decode()
+    context = browser.new_context(extra_http_headers={"Authorization": f"Basic {login}"})
+    return context.new_page()
+
+
+def hurry_script(page: Page, name: str, ms: int) -> None:
+    """Give a time of the page's script another value."""
+
+    def hurry(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(
+            response=answer, body=re.sub(rf"{name} = [\d_]+", f"{name} = {ms}", answer.text())
+        )
+
+    page.route("**/static/live.js*", hurry)
+
+
+def answer_stream(page: Page, path: str, **answer: Any) -> None:
+    """Let the stream of a page get another answer than the server's."""
+
+    def respond(route: Any) -> None:
+        if route.request.resource_type == "eventsource":
+            route.fulfill(**answer)
+        else:
+            route.continue_()
+
+    page.route(f"**{path}", respond)
+
+
+def test_a_page_that_gets_no_update_is_not_live_and_its_title_says_so(
+    site: Site, browser: Browser
+) -> None:
+    """The stream is open, but nothing is in it: the server cannot render the page."""
+    page = open_page(site, browser)
+    hurry_script(page, "SILENT_FOR", 1_500)
+    answer_stream(page, "/queues", content_type="text/event-stream", body="retry: 100\n\n")
+    page.goto(site.url + "/queues")
+    expect(page.locator("#pulse")).to_contain_text("No update for")
+    expect(page).to_have_title(re.compile("^Old: Queues"))
+    page.unroute("**/queues")
+    expect(page.locator("#pulse")).to_have_text("Live")
+    expect(page).to_have_title(re.compile("^Queues"))
+    page.context.close()
+
+
+def test_a_page_connects_again_after_a_proxy_refused_its_stream(
+    site: Site, browser: Browser
+) -> None:
+    page = open_page(site, browser)
+    hurry_script(page, "REOPEN_AFTER", 1_500)
+    answer_stream(page, "/queues", status=502, body="Bad Gateway")
+    page.goto(site.url + "/queues")
+    expect(page.locator("#pulse")).to_have_text("No live updates: trying again")
+    page.unroute("**/queues")
+    expect(page.locator("#pulse")).to_have_text("Live")
+    page.context.close()
+
+
+def test_a_worker_that_comes_back_is_live_again(site: Site, visit: Open, changing: str) -> None:
+    page = visit("/worker?id=web1.changing")
+    pulse = page.locator("#pulse")
+    expect(pulse).to_have_text("Live")
+    site.fleet.redis.client().zrem(WORKERS_KEY, "web1.changing")
+    expect(pulse).to_contain_text("it has stopped")
+    site.fleet.beat("web1.changing", processed=6)
+    expect(pulse).to_have_text("Live")
+    expect(page.locator("#facts")).to_contain_text("6 done")
+
+
+def test_the_title_of_the_tab_follows_the_verdict(site: Site, browser: Browser) -> None:
+    page = open_page(site, browser)
+
+    def look_well(route: Any) -> None:
+        if route.request.resource_type == "eventsource":
+            route.continue_()
+            return
+        answer = route.fetch()
+        title = "<title>All is well · Overview"
+        body = re.sub(r"<title>\w+ · Overview", title, answer.text())
+        route.fulfill(response=answer, body=re.sub(r'data-title="\w+ ', 'data-title="well ', body))
+
+    page.route(f"{site.url}/", look_well)
+    page.goto(site.url + "/")
+    expect(page).to_have_title(re.compile("^(critical|unknown|warning) · Overview"))
+    page.context.close()
+
+
 # -- what it does
 
 

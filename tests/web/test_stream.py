@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from beanwatch.store.heartbeats import WORKERS_KEY
 from beanwatch.web.access import Viewer
 from beanwatch.web.events import format_event
 from beanwatch.web.look_ups import LookUp, LookUps
@@ -13,7 +14,7 @@ from beanwatch.web.site import PAGES, hash_fragment
 from beanwatch.web.stream import EventStream, Streams
 from tests.web.conftest import Fleet, Pages
 
-(OVERVIEW,) = (page for page in PAGES if page.path == "/queues")
+BY_PATH = {page.path: page for page in PAGES}
 
 
 class Client:
@@ -21,9 +22,11 @@ class Client:
 
     def __init__(self, most: int) -> None:
         self.most, self.received = most, b""
+        self.messages: list[dict[str, Any]] = []
         self.is_full = asyncio.Event()
 
     async def send(self, message: dict[str, Any]) -> None:
+        self.messages.append(message)
         self.received += message.get("body", b"")
         if self.received.count(b"event: beat") >= self.most:
             self.is_full.set()
@@ -42,8 +45,18 @@ class Client:
         return found
 
 
-def stream(pages: Pages, most: int, viewers: int = 1, change: Any = None) -> list[Client]:
-    """Let viewers look at the queues until each has `most` updates."""
+def stream(
+    pages: Pages,
+    most: int,
+    viewers: int = 1,
+    change: Any = None,
+    path: str = "/queues",
+    **query: str,
+) -> list[Client]:
+    """Let viewers look at a page until each has `most` updates.
+
+    `change` is called before each snapshot, with the first viewer.
+    """
     site = pages.app._app.state.site
 
     async def look() -> list[Client]:
@@ -51,14 +64,16 @@ def stream(pages: Pages, most: int, viewers: int = 1, change: Any = None) -> lis
         clients = [Client(most) for _ in range(viewers)]
         tasks = [
             asyncio.ensure_future(
-                EventStream(site, streams, OVERVIEW, {}, Viewer())({}, one.receive, one.send)
+                EventStream(site, streams, BY_PATH[path], query, Viewer())(
+                    {}, one.receive, one.send
+                )
             )
             for one in clients
         ]
         while not all(task.done() for task in tasks):
             await asyncio.sleep(0)
             if change:
-                change()
+                change(clients[0])
             await site.publish(pages.reader.snapshot())
         assert streams.open == 0, "each stream ended when its viewer went"
         return clients
@@ -72,7 +87,7 @@ def test_a_stream_sends_fragments_at_first_and_then_what_has_changed(fleet: Flee
     fleet.put("email")
     with fleet.pages() as pages:
 
-        def change() -> None:
+        def change(_: Client) -> None:
             fleet.put("email")
             pages.reader.read_once()
 
@@ -93,7 +108,7 @@ def test_many_viewers_of_a_page_cost_one_rendering_each_tick(
             site, "fill", lambda *args, **data: made.append(1) or fill(*args, **data)
         )
 
-        def change() -> None:
+        def change(_: Client) -> None:
             fleet.put("email")
             pages.reader.read_once()
 
@@ -151,3 +166,65 @@ def test_a_look_up_that_fails_says_why() -> None:
 
     assert "internal error" in asyncio.run(look()).error
     assert len(reports) == 1
+
+
+def test_a_page_that_cannot_be_rendered_begins_no_stream(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the browser would think that it is connected to a live page."""
+    with fleet.pages() as pages:
+        site, client = pages.app._app.state.site, Client(1)
+
+        def fail(*_: Any, **__: Any) -> None:
+            raise ZeroDivisionError("no page")
+
+        monkeypatch.setattr(site, "fill", fail)
+
+        async def look() -> None:
+            stream = EventStream(site, Streams(), BY_PATH["/queues"], {"q": "x"}, Viewer())
+            await stream({}, client.receive, client.send)
+
+        assert pages.client.portal is not None
+        with pytest.raises(ZeroDivisionError):
+            pages.client.portal.call(look)
+        assert client.messages == []
+
+
+def test_what_comes_back_is_sent_whole_after_it_was_gone(fleet: Fleet) -> None:
+    fleet.beat("web1.a")
+    with fleet.pages() as pages:
+        client = fleet.redis.client()
+
+        def change(viewer: Client) -> None:
+            """Let it be there, then gone, then there again."""
+            if viewer.received.count(b"event: beat") == 1:
+                client.zrem(WORKERS_KEY, "web1.a")
+            else:
+                fleet.beat("web1.a")
+            pages.part("workers").read_once()
+
+        (viewer,) = stream(pages, 3, change=change, path="/worker", id="web1.a")
+        beats = [place for place, (name, _) in enumerate(viewer.events) if name == "beat"]
+        gone = next(place for place, (name, _) in enumerate(viewer.events) if name == "gone")
+        assert beats[0] < gone < beats[1]
+        sent = [
+            {data["id"] for name, data in events if name == "fragment"}
+            for events in (viewer.events[: beats[0]], viewer.events[gone:])
+        ]
+        assert sent[0] == sent[1] == {"state", "actions", "facts", "failures"}
+
+
+def test_the_title_of_the_tab_is_sent_with_the_verdict(fleet: Fleet) -> None:
+    fleet.beat("web1.a", queues=("email",))
+    with fleet.pages() as pages:
+        assert "<title>All is well · Overview · beanwatch</title>" in pages.html("/")
+
+        def change(viewer: Client) -> None:
+            if b"event: beat" in viewer.received:
+                fleet.put("email")
+                pages.part("q1").read_once()
+
+        (viewer,) = stream(pages, 2, change=change, path="/")
+        found = [data["html"] for name, data in viewer.events if data.get("id") == "verdict"]
+        assert 'data-title="All is well · Overview · beanwatch"' in found[0]
+        assert 'data-title="critical · Overview · beanwatch"' in found[-1]

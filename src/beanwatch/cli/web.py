@@ -112,17 +112,15 @@ def command(
     config = load_config(config_file).set_redis(redis)
     address = parse_address_option(listen)
     picked = pick_servers(config, servers)
-    parts = PresentParts()
-    # If nobody has configured Redis and none answers, there is none, and nothing is wrong.
-    url = pick_redis(parts.turn_off_absent(config), None)
     settings = Settings(
         config=config,
         servers=picked,
-        redis=url,
+        redis=pick_redis(config, None),
         rules=make_rules(address, **access),
         base=check_base(base_path),
         timeout=timeout,
-        find_present=parts.turn_off_absent,
+        # If nobody has configured Redis and none answers, there is none, and nothing is wrong.
+        find_present=PresentParts().turn_off_absent,
     )
     try:
         configure(config.log_format, config.log_file, stream=STDERR)

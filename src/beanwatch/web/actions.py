@@ -23,7 +23,7 @@ from beanwatch.web.access import Viewer
 from beanwatch.web.answers import NO_STORE, answer_error, viewer_of, wants_json
 from beanwatch.web.plans import PARAMETERS, make_plan
 from beanwatch.web.plans.plan import Context, Plan, PlanError
-from beanwatch.web.runner import BusyError, Runner
+from beanwatch.web.runner import Action, BusyError, Runner
 from beanwatch.web.site import Site, name_viewer
 from beanwatch.web.sources import Sources
 from beanwatch.web.urls import MAX_VALUE
@@ -31,10 +31,14 @@ from beanwatch.web.urls import MAX_VALUE
 MAX_BODY = 64 * 1024  # bytes of a form
 VALID_FOR = 300.0  # seconds for which a plan can be confirmed
 PLAN_TIMEOUT = 15.0  # seconds
+MAX_CONFIRMED = 100  # confirmations that are kept, so that none starts two actions
 
 
 class Actions:
-    """Answers the forms. A plan is confirmed with a token that is bound to it and to its viewer."""
+    """Answers the forms. A plan is confirmed with a token that is bound to it and to its viewer.
+
+    A token starts one action: a second click on the button shows the action of the first one.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class Actions:
         self._site, self._sources, self._config, self._runner = site, sources, config, runner
         self._clock = clock
         self._secret = secrets.token_bytes(32)
+        self._confirmed: dict[str, asyncio.Future[Action]] = {}  # by token
 
     def routes(self) -> list[BaseRoute]:
         """Return the addresses."""
@@ -69,7 +74,7 @@ class Actions:
     async def _plan(self, request: Request, form: dict[str, str]) -> Response:
         viewer = viewer_of(request)
         plan = await self._make(form, viewer)
-        until = int(self._clock() + VALID_FOR)
+        until = int((self._clock() + VALID_FOR) * 1e6)
         token = self._sign(form, plan.jobs, hash_names(plan.names), viewer, until)
         tree = {
             "title": plan.title,
@@ -88,7 +93,26 @@ class Actions:
 
     async def _run(self, request: Request, form: dict[str, str]) -> Response:
         viewer = viewer_of(request)
-        planned, names = self._check(form.pop("token", ""), form, viewer)
+        token = form.pop("token", "")
+        planned, names = self._check(token, form, viewer)
+        started = self._confirmed.get(token)
+        if started is None:
+            started = asyncio.ensure_future(self._start(form, viewer, planned, names))
+            self._confirmed[token] = started
+            if len(self._confirmed) > MAX_CONFIRMED:
+                del self._confirmed[next(iter(self._confirmed))]
+        try:
+            action = await asyncio.shield(started)
+        except Exception:
+            self._confirmed.pop(token, None)  # nothing was started
+            raise
+        if wants_json(request):
+            return JSONResponse(action.tree(), 202, NO_STORE)
+        return RedirectResponse(self._site.urls.page("/action", id=action.id), 303)
+
+    async def _start(
+        self, form: Mapping[str, str], viewer: Viewer, planned: int, names: str
+    ) -> Action:
         plan = await self._make(form, viewer)
         if plan.jobs > planned:
             raise PlanError(
@@ -98,10 +122,7 @@ class Actions:
             raise PlanError(
                 f"these are not the {plan.noun}s that you confirmed: confirm them again"
             )
-        action = self._runner.start(form["action"], plan, viewer.name)
-        if wants_json(request):
-            return JSONResponse(action.tree(), 202, NO_STORE)
-        return RedirectResponse(self._site.urls.page("/action", id=action.id), 303)
+        return self._runner.start(form["action"], plan, viewer.name)
 
     async def _stop(self, request: Request, form: dict[str, str]) -> Response:
         action = self._runner.find(form.get("id", ""))
@@ -135,12 +156,12 @@ class Actions:
         jobs, until, names, _ = (*token.split(".", 3), "", "", "", "")[:4]
         if not (jobs + until).isascii() or not (jobs.isdigit() and until.isdigit()):
             raise PlanError("plan this action first")
-        if len(jobs) > 12 or len(until) > 12:
+        if len(jobs) > 12 or len(until) > 18:
             raise PlanError("plan this action first")
         right = self._sign(form, int(jobs), names, viewer, int(until))
         if not hmac.compare_digest(token.encode("utf-8", "replace"), right.encode()):
             raise PlanError("this confirmation is not for this plan: plan it again")
-        if self._clock() > int(until):
+        if self._clock() > int(until) / 1e6:
             raise PlanError("this plan is older than five minutes: plan it again")
         return int(jobs), names
 

@@ -23,9 +23,10 @@ from beanwatch.web.snapshot import INTERVAL, SnapshotReader
 from beanwatch.web.sources import Sources
 from beanwatch.web.stream import EventStream, Streams
 from beanwatch.web.urls import Urls
-from beanwatch.web.view import NotFoundError, Page
+from beanwatch.web.view import NotFoundError, NotReadError, Page
 
 Log = Callable[[str], object]
+REFRESH = "5"  # seconds after which a browser asks again for what is not known now
 
 
 def make_app(
@@ -42,7 +43,7 @@ def make_app(
     each refused login. `interval` is the time between two snapshots in seconds.
     """
     urls = Urls(base)
-    sources = Sources(reader.servers, reader.redis, reader.timeout, log)
+    sources = Sources(reader.servers, lambda: reader.redis, reader.timeout, log)
     runner = Runner(sources, log)
     site = Site(reader.config, sources, LookUps(log), runner, urls)
     streams = Streams()
@@ -129,8 +130,12 @@ async def is_ready(site: Site, _: Request) -> Response:
 
 
 async def show_not_found(site: Site, request: Request, error: Exception) -> Response:
-    """Answer for something that does not exist."""
-    return answer_error(site, request, 404, "Not found", str(error))
+    """Answer for something that does not exist, or of which nobody can say whether it does."""
+    assert isinstance(error, NotFoundError)  # noqa: S101 - starlette calls it for this only
+    answer = answer_error(site, request, error.status, error.heading, str(error))
+    if isinstance(error, NotReadError):
+        answer.headers["refresh"] = REFRESH
+    return answer
 
 
 async def show_http_error(site: Site, request: Request, error: Exception) -> Response:

@@ -78,6 +78,15 @@ class FailedJobs:
         self._readers[node].read_once()
         return self._readers[node].part
 
+    def unread(self) -> list[str]:
+        """Return a text for each server that may be read and was not: why."""
+        parts = self.parts
+        return [
+            f"{server.node}: {parts[server.node].error or 'not read yet'}"
+            for server in choose_servers(self.servers.values())
+            if parts[server.node].error or not parts[server.node].tried_at
+        ]
+
     def find(self, ident: str) -> tuple[Listed, Failure, FailureDetail] | None:
         """Return a failed job by its id as a failed run, with what is kept of it."""
         for part in self.parts.values():

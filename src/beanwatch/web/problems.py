@@ -19,7 +19,7 @@ _STATES = {"no_consumer": "no consumer watches it", "stalled": "none of its cons
 
 
 class Problem(NamedTuple):
-    """Something that is wrong. `severity` is a key of RANKS, `heading` one of the runbook.
+    """Something that is wrong. `severity` is a key of RANKS, `heading` one of the runbook or "".
 
     `server`, `queue` and `worker` say what it is about, if that is known.
     """
@@ -64,6 +64,8 @@ def find_problems(now: Snapshot) -> list[Problem]:
     found += [one for one in _of_servers(now) if not _is_known(one, found)]
     found += [one for one in _of_workers(now) if one.worker not in said_workers or not one.worker]
     found += [one for one in _of_queues(now) if (one.server, one.queue) not in said_queues]
+    if now.checks_trouble:
+        found.append(Problem("unknown", now.checks_trouble, ""))
     found.sort(key=lambda one: (RANKS[one.severity], _place(one)))
     return found[:MAX_PROBLEMS]
 
@@ -90,19 +92,22 @@ def _is_known(one: Problem, found: list[Problem]) -> bool:
 
 def _of_checks(now: Snapshot) -> Iterator[Problem]:
     results = [one for one in now.checks.value if one.result.exit_code]
-    down = {
+    down = {row.server for row in now.server_rows if not row.up}
+    # These may answer all the same: then their queues are known.
+    critical = {
         one.service.host
         for one in results
         if one.service.check == "queue_server" and one.result.state == "critical"
     }
-    down |= {row.server for row in now.server_rows if not row.up}
     redis_is_down = any(
         one.service.check == "redis" and one.result.state == "critical" for one in results
     )
     for one in results:
         check = find_check(one.service.check)
-        if check.subject == QUEUE and (one.service.needs or one.service.host) in down:
-            continue
+        if check.subject == QUEUE:
+            host, is_unknown = one.service.needs or one.service.host, one.result.state == "unknown"
+            if host in down or (is_unknown and host in critical):
+                continue
         if check.needs_redis and redis_is_down:
             continue
         yield from _split(one, check)
@@ -127,17 +132,28 @@ def _lines(result: PluginResult) -> Iterator[tuple[str, str]]:
 
 def _of_servers(now: Snapshot) -> Iterator[Problem]:
     for row in now.server_rows:
-        # A server that was not read yet is not down.
-        if not row.up and now.servers[row.server].tried_at:
+        if not now.servers[row.server].tried_at:  # it is not down
+            text = f"server {row.server} was not read yet"
+            yield Problem("unknown", text, "queue-server", row.server)
+        elif not row.up:
             yield Problem("critical", row.trouble, "queue-server", row.server)
+        elif trouble := now.queues_trouble(row.server):
+            text = f"the queues of server {row.server} cannot be read: {trouble}"
+            yield Problem("unknown", text, "queue-server", row.server)
 
 
 def _of_workers(now: Snapshot) -> Iterator[Problem]:
-    if now.trouble(now.workers) and now.workers.tried_at:
-        yield Problem("critical", now.trouble(now.workers), "redis")
+    if now.redis_is_off:
+        return
+    if not now.workers.tried_at:
+        yield Problem("unknown", "the heartbeats of the workers were not read yet", "redis")
+    elif trouble := now.trouble(now.workers):
+        yield Problem("critical", trouble, "redis")
         return
     for worker in now.workers.value:
-        if not worker.has_left and decide_health(worker) in ("dead", "hung"):
+        if worker.has_left or worker.id in now.untold_workers:
+            continue
+        if decide_health(worker) in ("dead", "hung"):
             state, text = decide(worker)
             yield Problem(str(state), text, "worker-heartbeat", worker=worker.id)
 

@@ -152,6 +152,7 @@ class Site:
             query=query,
             viewer=viewer,
             menu=MENU,
+            redis_url=self._config.redis.url,
             assets=self.assets,
             here=here,
             **data,

@@ -7,23 +7,28 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
+from beanwatch.checks.lib.chosen_workers import add_exits
 from beanwatch.checks.lib.output import PluginResult
+from beanwatch.checks.lib.own_services import matcher
 from beanwatch.checks.lib.passive import PassiveRound
 from beanwatch.checks.lib.services import Service, list_own, plan_services
 from beanwatch.collectors.poll.fleet_totals import FleetTotals
 from beanwatch.collectors.poll.observer import Observer
 from beanwatch.config import Config
+from beanwatch.durations import format_duration
 from beanwatch.fleet.overview import QueueRow, ServerRow, queue_row, server_row
 from beanwatch.net.redis_url import Command, RedisError, RedisUrl, open_redis
 from beanwatch.queues.base import ServerError
 from beanwatch.queues.selection import Selection
 from beanwatch.queues.servers import Server
 from beanwatch.store.failures import Failure, FailureReader
+from beanwatch.store.fleet import is_of_interest
 from beanwatch.store.heartbeats import Worker, read_workers
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
 from beanwatch.web.history import History
 from beanwatch.web.parts import Part, PartReader
 from beanwatch.web.past import Past, add_up, group_by_server, read_past
+from beanwatch.web.sources import NO_REDIS
 from beanwatch.web.worker_view import worker_view
 
 INTERVAL = 2.0  # seconds between two readings of a server or of the workers
@@ -35,11 +40,17 @@ FLEET = ("", "")  # the key of the sums over all queues in the history
 
 
 class ServerData(NamedTuple):
-    """The result of one reading of a server."""
+    """The result of one reading of a server.
+
+    If the server answered, but not with its queues, `queues` are those of an earlier reading, and
+    `queues_trouble` says why. `queues_at` is when they were read, in seconds since the epoch; 0:
+    never.
+    """
 
     row: ServerRow
     queues: Sequence[QueueRow] = ()
-    instance: str = ""
+    queues_at: float = 0.0
+    queues_trouble: str = ""
 
 
 class CheckResult(NamedTuple):
@@ -65,8 +76,9 @@ class Snapshot:
 
     `past_trouble` says why the hour before the start is not in the history; "" if it is, or if
     nothing has it. `configured` are the servers by name.
-    `redis_is_off` is true if no Redis is configured: then there are no workers and no failures.
-    `timeout` is that of each reading in seconds.
+    `redis_is_off` is true if there is no Redis: none is configured, and none has answered at the
+    default address. Then there are no workers and no failures. `timeout` is that of each reading in
+    seconds.
     """
 
     def __init__(
@@ -75,6 +87,7 @@ class Snapshot:
         number: int,
         parts: Parts,
         history: History,
+        config: Config,
         *,
         timeout: float,
         configured: Mapping[str, Server],
@@ -85,11 +98,31 @@ class Snapshot:
         self.servers, self.workers, self.failures, self.outcomes, self.checks, past = parts
         self.past_trouble = past.error
         self.redis_is_off = redis_is_off
-        self._patience = 3 * INTERVAL + 2 * timeout
+        self._config, self._timeout = config, timeout
 
-    def trouble(self, part: Part[Any]) -> str:
-        """Return why the value of a part is not of now; "" if it is."""
-        return part.trouble(self.at, self._patience)
+    def trouble(self, part: Part[Any], interval: float = INTERVAL) -> str:
+        """Return why the value of a part is not of now; "" if it is.
+
+        `interval` is the time between two readings of it in seconds.
+        """
+        return part.trouble(self.at, 3 * interval + 2 * self._timeout)
+
+    def queues_trouble(self, server: str) -> str:
+        """Return why the queues of a server are not those of now; "" if they are."""
+        part = self.servers[server]
+        return self.trouble(part) or part.value.queues_trouble
+
+    @property
+    def checks_trouble(self) -> str:
+        """Why the results of the checks are not those of now; "" if they are."""
+        if self.checks.error:
+            return f"the checks fail: {self.checks.error}"
+        if not self.checks.tried_at:
+            return "the checks have not run yet"
+        # A run reads the servers, Redis, and Graphite, one after another.
+        age = self.at - self.checks.read_at
+        is_old = age > 3 * CHECKS_INTERVAL + 4 * self._timeout
+        return f"no checks for {format_duration(age)}" if is_old else ""
 
     @cached_property
     def server_rows(self) -> list[ServerRow]:
@@ -109,12 +142,29 @@ class Snapshot:
     @cached_property
     def worker_views(self) -> list[dict[str, Any]]:
         """The workers as the pages show them; do not change them."""
-        return [worker_view(one, self.workers.read_at) for one in self.workers.value]
+        read_at, untold = self.workers.read_at, self.untold_workers
+        return [worker_view(w, read_at, is_told=w.id not in untold) for w in self.workers.value]
+
+    @cached_property
+    def untold_workers(self) -> frozenset[str]:
+        """The ids of workers that are no problem, though dead: the check leaves them out, too."""
+        found = {one.id: one for one in self.workers.value if not one.has_left}
+        is_expected = self._config.expected_workers.__contains__
+        is_in_a_group = matcher(group.glob for group in self._config.expected_groups)
+        return frozenset(
+            ident
+            for ident, worker in found.items()
+            if not is_of_interest(worker, found, is_expected, is_in_a_group)
+        )
 
     @cached_property
     def stale_servers(self) -> dict[str, float]:
-        """The servers whose numbers are old: when they were read, by name."""
-        return {node: part.read_at for node, part in self.servers.items() if self.trouble(part)}
+        """The servers whose queues are old: when they were read, by name; 0: never."""
+        return {
+            node: part.value.queues_at
+            for node, part in self.servers.items()
+            if self.queues_trouble(node)
+        }
 
     def points(self, key: tuple[str, str], measure: str) -> list[float | None]:
         """Return the last hour of a measure of a queue, or of FLEET."""
@@ -125,7 +175,8 @@ class SnapshotReader:
     """Reads servers and Redis, each in a thread of its own, so that one that hangs delays no other.
 
     `timeout` (seconds) limits each reading. `find_present` returns the configuration without the
-    parts that do not exist. `report` gets a text for each fault of beanwatch itself.
+    parts that do not exist: before each run of the checks, as a Redis may start later than this.
+    `report` gets a text for each fault of beanwatch itself.
     """
 
     def __init__(
@@ -138,8 +189,9 @@ class SnapshotReader:
         find_present: Callable[[Config], Config] = lambda config: config,
         report: Callable[[str], object] = lambda _: None,
     ) -> None:
-        self.config, self.servers, self.redis, self.timeout = config, servers, redis, timeout
+        self.config, self.servers, self.timeout = config, servers, timeout
         self.history = History()
+        self._redis, self._redis_exists = redis, config.is_wanted("redis.url")
         self._find_present, self._number = find_present, 0
         self._stop = threading.Event()
         self._totals = FleetTotals(servers, report)
@@ -173,6 +225,11 @@ class SnapshotReader:
             "past", PAST_INTERVAL, self._read_past, {}, report
         )
         self._filled: set[str] = set()  # the servers whose past is in the history
+
+    @property
+    def redis(self) -> RedisUrl | None:
+        """The Redis; None if it is off, or if nobody has configured it and none has answered."""
+        return self._redis if self._redis_exists or self._workers.part.read_at else None
 
     @property
     def parts(self) -> list[PartReader[Any]]:
@@ -219,6 +276,7 @@ class SnapshotReader:
                 self._past.part,
             ),
             self.history,
+            self.config,
             timeout=self.timeout,
             configured={server.node: server for server in self.servers},
             redis_is_off=self.redis is None,
@@ -227,12 +285,7 @@ class SnapshotReader:
         return snapshot
 
     def _remember(self, now: Snapshot) -> None:
-        rows = [
-            row
-            for part in now.servers.values()
-            if not now.trouble(part)
-            for row in part.value.queues
-        ]
+        rows = [row for row in now.queues if row.server not in now.stale_servers]
         for row in rows:
             self.history.add(
                 (row.server, row.queue),
@@ -279,13 +332,17 @@ class SnapshotReader:
         if seen.state is None:
             raise ServerError(seen.trouble)
         server = observer.server
-        rows = [queue_row(server.node, queue) for queue in (seen.queues or {}).values()]
-        return ServerData(server_row(server, seen), rows, seen.state.instance or "")
+        row = server_row(server, seen)
+        if seen.queues is None:
+            last = self._servers[server.node].part.value
+            return last._replace(row=row, queues_trouble=seen.trouble)
+        rows = [queue_row(server.node, queue) for queue in seen.queues.values()]
+        return ServerData(row, rows, time.time())
 
     def _read_workers(self) -> Sequence[Worker]:
         workers = read_workers(self._execute, with_ended=True)
         self._totals.update([worker for worker in workers if not worker.has_left])
-        return workers
+        return add_exits(workers, self.config.expected_workers)[0]
 
     def _read_failures(self) -> Sequence[Failure]:
         return self._failures.read(self._execute)
@@ -295,11 +352,12 @@ class SnapshotReader:
 
     def _execute(self, commands: Sequence[Command]) -> list[Any]:
         if self._client is None:
-            raise RedisError("Redis is off, because redis.url is empty")
+            raise RedisError(NO_REDIS)
         return self._client.execute(commands)
 
     def _run_checks(self) -> Sequence[CheckResult]:
         present = self._find_present(self.config)
+        self._redis_exists = bool(present.redis.url)
         now = PassiveRound(present, self.servers, self.timeout, program="web")
         now.read()
         services = plan_services(present, self.servers)

@@ -8,23 +8,31 @@ from beanwatch.queues.servers import Server
 from beanwatch.web.failed_jobs import FailedJobs
 
 T = TypeVar("T")
+NO_REDIS = "Redis is off: redis.url is empty, or nobody has set it and none answers"
 
 
 class Sources:
     """Servers by name, their failed jobs, and Redis. `timeout` (seconds) limits each wait.
 
-    `report` gets a text for each fault of beanwatch itself.
+    `find_redis` returns None if there is no Redis now. `report` gets a text for each fault of
+    beanwatch itself.
     """
 
     def __init__(
         self,
         servers: Sequence[Server],
-        redis: RedisUrl | None,
+        find_redis: Callable[[], RedisUrl | None],
         timeout: float,
         report: Callable[[str], object] = lambda _: None,
     ) -> None:
-        self.servers, self.redis, self.timeout = servers, redis, timeout
+        self.servers, self.timeout = servers, timeout
+        self._find_redis = find_redis
         self.failed_jobs = FailedJobs(servers, timeout, report)
+
+    @property
+    def redis(self) -> RedisUrl | None:
+        """The Redis; None if there is none."""
+        return self._find_redis()
 
     def server(self, node: str) -> Server | None:
         """Return the server with this name."""
@@ -32,7 +40,8 @@ class Sources:
 
     def query(self, query: Callable[[Execute], T]) -> T:
         """Connect to Redis, and return the result of `query(execute)`. Raises RedisError."""
-        if self.redis is None:
-            raise RedisError("Redis is off, because redis.url is empty")
-        with open_redis(self.redis, self.timeout) as client:
+        redis = self.redis
+        if redis is None:
+            raise RedisError(NO_REDIS)
+        with open_redis(redis, self.timeout) as client:
             return query(client.execute)

@@ -62,13 +62,14 @@ class EventStream:
             (b"cache-control", b"no-store"),
             (b"x-accel-buffering", b"no"),  # nginx must not wait for more
         ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self._send(send, f"retry: {RETRY}\n\n".encode())
         loop = asyncio.get_running_loop()
-        said_at = loop.time()
+        said_at = 0.0
         while True:
             now = self._site.now
             events = await self._events()
+            if not said_at:  # not before: a page that cannot be rendered is no live page
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                events = f"retry: {RETRY}\n\n".encode() + events
             if events or loop.time() - said_at >= BEAT:
                 said_at = loop.time()
                 await self._send(send, events + format_event("beat", {"at": now.at}))
@@ -79,6 +80,7 @@ class EventStream:
         try:
             rendered = await self._site.render(self._page, self._query, self._viewer)
         except NotFoundError as error:
+            self._sent = {}  # when it is back, the viewer gets all of it
             return format_event("gone", {"text": str(error)})
         changed = [
             event

@@ -32,6 +32,14 @@ class View(NamedTuple):
 class NotFoundError(Exception):
     """There is no such queue, worker or failure; the text says so."""
 
+    status, heading = 404, "Not found"
+
+
+class NotReadError(NotFoundError):
+    """Nobody can say whether there is one: what would tell was not read. The text says why."""
+
+    status, heading = 503, "Not known now"
+
 
 class Page(NamedTuple):
     """A page: its path, its template, and the function that makes its data.

@@ -3,18 +3,28 @@
 from typing import Any
 
 from beanwatch.checks.lib.worker_verdict import decide
+from beanwatch.store.fleet import is_child
 from beanwatch.store.health import decide_health, decide_restarted
-from beanwatch.store.heartbeats import Heartbeat, JobRecord, Worker
+from beanwatch.store.heartbeats import (
+    NO_HEARTBEAT,
+    RECORD_EXPIRY,
+    Heartbeat,
+    JobRecord,
+    Worker,
+)
 
 
-def worker_view(worker: Worker, read_at: float) -> dict[str, Any]:
+def worker_view(worker: Worker, read_at: float, *, is_told: bool = True) -> dict[str, Any]:
     """Return a worker as data of a page. `read_at` is when it was read (seconds since the epoch).
 
     All times are by this host's clock: the record has the worker's, which may be wrong, so each is
-    shifted by the difference at the last heartbeat.
+    shifted by the difference at the last heartbeat. Without a readable record, its fields are None.
+    `is_told` is false for a worker that is no problem: see `is_of_interest`.
     """
     health = "ended" if worker.has_left else decide_health(worker)
     wrong, verdict = ("", "") if worker.has_left else _judge(worker, health)
+    if not is_told:
+        wrong, verdict = "", f"{verdict} ({_why_untold(worker)})"
     seen_at = read_at - worker.age
     view: dict[str, Any] = {
         "id": worker.id,
@@ -23,18 +33,19 @@ def worker_view(worker: Worker, read_at: float) -> dict[str, Any]:
         "verdict": verdict,
         "beat_at": seen_at,
         "problem": worker.problem or worker.doubt,
-        "commands": [],
-        "jobs": [],
     }
-    beat = worker.heartbeat
-    if beat is None:
-        return view
+    if worker.heartbeat is None:
+        unknown = dict.fromkeys(_record_view(worker, NO_HEARTBEAT, health, seen_at))
+        return view | unknown | {"commands": [], "jobs": []}
+    return view | _record_view(worker, worker.heartbeat, health, seen_at)
 
+
+def _record_view(worker: Worker, beat: Heartbeat, health: str, seen_at: float) -> dict[str, Any]:
     def ours(at: float) -> float | None:
         """Return a time of the record by this host's clock; None if there is none."""
         return at - beat.beat_at + seen_at if at else None
 
-    return view | {
+    return {
         "kind": beat.kind,
         "child_of": beat.child_of,
         "state": beat.state,
@@ -104,3 +115,12 @@ def _judge(worker: Worker, health: str) -> tuple[str, str]:
     state, text = decide(worker)
     severity = {"ok": "", "unknown": "warning"}.get(str(state), str(state))
     return severity, text.removeprefix(f"{worker.id}: ").removeprefix(health).lstrip(", ")
+
+
+def _why_untold(worker: Worker) -> str:
+    """Return why a dead worker is no problem."""
+    if is_child(worker):
+        return "the worker that forked it has ended, too"
+    if worker.heartbeat is None and worker.age >= RECORD_EXPIRY:
+        return "not judged after an hour without a heartbeat"
+    return "one of a group: only the number of those that live counts"

@@ -34,7 +34,7 @@ def data(view: View) -> dict[str, Any]:
         "states": list(_RANKS),
         "read_at": now.checks.read_at,
         "interval": CHECKS_INTERVAL,
-        "trouble": now.checks.error,
+        "trouble": now.checks_trouble,
     }
 
 

@@ -1,5 +1,6 @@
 """A failed run: its reason, its traceback, the body of its job, and its other attempts."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,24 +9,33 @@ from beanwatch.fleet.server_failures import read_whole
 from beanwatch.store.failures import Failure, FailureDetail, read_detail
 from beanwatch.web.look_ups import LookUp
 from beanwatch.web.sources import Sources
-from beanwatch.web.view import NotFoundError, Page, View
+from beanwatch.web.view import NotFoundError, NotReadError, Page, View
 
 MAX_SHOWN_BODY = 16_384  # bytes
 
 
 class Details(NamedTuple):
-    """The body and the error of a failed run. `kept` is the run, if a server keeps its job."""
+    """The body and the error of a failed run. `kept` is the run, if a server keeps its job.
+
+    `unread` says which servers may keep it, but were not read.
+    """
 
     detail: FailureDetail | None
     kept: Failure | None = None
+    unread: Sequence[str] = ()
 
 
 def data(view: View) -> dict[str, Any]:
     """Return the data of the page. Query: id. Raises NotFoundError."""
     now, ident = view.now, view.text("id")
-    detail, kept = view.found.value or Details(None)
+    detail, kept, unread = view.found.value or Details(None)
     found = kept or next((one for one in now.failures.value if one.id == ident), None)
     if found is None:
+        troubles = [view.found.error, *unread]
+        troubles.append("" if now.redis_is_off else now.trouble(now.failures))
+        if any(troubles):
+            why = "; ".join(filter(None, troubles))
+            raise NotReadError(f"nobody knows whether this failed run is recorded: {why}")
         raise NotFoundError("this failed run is not recorded any more")
     same_job = [
         one.tree()
@@ -61,7 +71,7 @@ def _read(sources: Sources, ident: str) -> Details:
         jobs.read()
         found = jobs.find(ident)
     if found is None:
-        return Details(None)
+        return Details(None, None, jobs.unread())
     listed, failure, detail = found
     return Details(read_whole(listed.target, failure, sources.timeout) or detail, failure)
 

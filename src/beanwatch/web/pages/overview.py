@@ -8,7 +8,13 @@ from beanwatch.fleet.failure_list import group_failures
 from beanwatch.fleet.overview import QueueRow
 from beanwatch.outcomes import OUTCOMES
 from beanwatch.web.problems import Problem, find_problems
-from beanwatch.web.snapshot import FLEET, OUTCOME_MINUTES, Snapshot, add_known
+from beanwatch.web.snapshot import (
+    FLEET,
+    OUTCOME_MINUTES,
+    OUTCOMES_INTERVAL,
+    Snapshot,
+    add_known,
+)
 from beanwatch.web.view import Page, View
 from beanwatch.words import count
 
@@ -16,6 +22,7 @@ MAX_PROBLEMS = 25
 MAX_QUEUES = 10
 MAX_REASONS = 5
 BUSY = ("busy", "hung")
+GONE = ("ended", "dead")
 STUCK = ("dead", "hung", "blocked")
 _FAILED = frozenset(outcome.name for outcome in OUTCOMES if outcome.is_failure)
 
@@ -26,18 +33,22 @@ def data(view: View) -> dict[str, Any]:
     every = find_problems(now)
     problems = [one.tree() for one in every[:MAX_PROBLEMS]]
     rows = [row for row in now.queues if row.server not in now.stale_servers]
-    workers = [one for one in now.worker_views if one["health"] != "ended"]
+    # Those that have ended, and the dead that are no problem, are no part of the fleet.
+    workers = [one for one in now.worker_views if one["wrong"] or one["health"] not in GONE]
+    has_workers, has_runs = bool(now.workers.read_at), bool(now.outcomes.read_at)
     totals = {
-        "queues": len(now.queues),
+        "queues": len(now.queues) if any(one.read_at for one in now.servers.values()) else None,
         "servers": len(now.server_rows),
         "ready": add_known(row.ready for row in rows),
         "reserved": add_known(row.reserved for row in rows),
         "buried": add_known(row.buried for row in rows),
         "put_rate": add_known(row.put_rate for row in rows),
         "delete_rate": add_known(row.delete_rate for row in rows),
-        "oldest_wait": max((row.age for row in rows if row.ready and row.age), default=None),
-        "workers": len(workers),
-        "busy_workers": sum(one["health"] in BUSY for one in workers),
+        "oldest_wait": max(
+            (row.age for row in rows if row.ready and row.age is not None), default=None
+        ),
+        "workers": len(workers) if has_workers else None,
+        "busy_workers": sum(one["health"] in BUSY for one in workers) if has_workers else None,
         **_drained(rows),
     }
     hour = list(now.outcomes.value.values())
@@ -49,8 +60,9 @@ def data(view: View) -> dict[str, Any]:
         "problems": problems,
         "more_problems": max(0, len(every) - MAX_PROBLEMS),
         "totals": totals,
-        "runs_last_hour": None if now.redis_is_off else runs,
-        "failed_last_hour": None if now.redis_is_off else failed,
+        "runs_last_hour": runs if has_runs else None,
+        "failed_last_hour": failed if has_runs else None,
+        "runs_trouble": _runs_trouble(now),
         "history": {
             name: now.points(FLEET, name) for name in ("ready", "put_rate", "delete_rate", "age")
         },
@@ -68,8 +80,14 @@ def data(view: View) -> dict[str, Any]:
         ],
         "stuck_workers": dict(Counter(one["health"] for one in workers if one["health"] in STUCK)),
         "redis_is_off": now.redis_is_off,
+        "stale": sorted(now.stale_servers),
         "checked_at": now.checks.read_at,
     }
+
+
+def _runs_trouble(now: Snapshot) -> str:
+    """Return why the numbers of runs are not those of now; "" before the first attempt to read."""
+    return now.trouble(now.outcomes, OUTCOMES_INTERVAL) if now.outcomes.tried_at else ""
 
 
 def _drained(rows: list[QueueRow]) -> dict[str, Any]:
@@ -77,7 +95,8 @@ def _drained(rows: list[QueueRow]) -> dict[str, Any]:
     waiting = [row for row in rows if row.ready]
     drains = [row.drain for row in waiting if row.drain is not None]
     growing = [row for row in waiting if row.drain is None and row.put_rate is not None]
-    seconds = max(drains, default=0.0) if len(drains) == len(waiting) else None
+    is_known = len(drains) == len(waiting) and any(row.ready is not None for row in rows)
+    seconds = max(drains, default=0.0) if is_known else None
     return {"drained_in": seconds, "growing": len(growing)}
 
 
@@ -93,7 +112,8 @@ def verdict(now: Snapshot, problems: Sequence[Problem], totals: dict[str, Any]) 
         }
     if not problems:
         parts = [count(totals["queues"], "queue")]
-        parts.append(f"{count(totals['workers'], 'worker')}, {totals['busy_workers']} busy")
+        if totals["workers"] is not None:
+            parts.append(f"{count(totals['workers'], 'worker')}, {totals['busy_workers']} busy")
         return {"severity": "ok", "text": "All is well.", "look": "", "do": "", "facts": parts}
     first = problems[0].tree()
     counts = [

@@ -14,7 +14,7 @@ from beanwatch.web.look_ups import LookUp
 from beanwatch.web.pages.workers import works_on
 from beanwatch.web.problems import find_problems
 from beanwatch.web.sources import Sources
-from beanwatch.web.view import NotFoundError, Page, View
+from beanwatch.web.view import NotFoundError, NotReadError, Page, View
 
 MAX_JOBS = 5  # of each state, where the server can list them
 MAX_BODY = 2_000  # bytes
@@ -35,10 +35,11 @@ def data(view: View) -> dict[str, Any]:
     now, server, name = view.now, view.text("server"), view.text("name")
     rows = [row for row in now.queues if (row.server, row.queue) == (server, name)]
     if not rows:
-        known = server in now.servers
-        raise NotFoundError(
-            f"{server} has no queue {name!r} now" if known else f"no server is called {server!r}"
-        )
+        if server not in now.servers:
+            raise NotFoundError(f"no server is called {server!r}")
+        if trouble := now.queues_trouble(server):
+            raise NotReadError(f"nobody knows whether {server} has a queue {name!r}: {trouble}")
+        raise NotFoundError(f"{server} has no queue {name!r} now")
     workers, system = now.worker_views, now.configured[server].system
     failures = [one for one in now.failures.value if one.queue == name]
     return {
@@ -47,8 +48,8 @@ def data(view: View) -> dict[str, Any]:
         "actions": [one._asdict() for one in list_offers(now.configured[server], rows[0])],
         "peek_effect": system.peek_effect,
         "consumers": _STATES.get(rows[0].state, rows[0].state),
-        "read_at": now.servers[server].read_at,
-        "trouble": now.trouble(now.servers[server]),
+        "read_at": now.servers[server].value.queues_at,
+        "trouble": now.queues_trouble(server),
         "problems": [
             one.tree()
             for one in find_problems(now)
@@ -58,6 +59,7 @@ def data(view: View) -> dict[str, Any]:
         "workers": [one for one in workers if one["health"] != "ended" and works_on(one, name)][
             :MAX_WORKERS
         ],
+        "workers_trouble": "" if now.redis_is_off else now.trouble(now.workers),
         "jobs": view.found.value or [],
         "jobs_error": view.found.error,
         "failures": [group.tree() for group in group_failures(failures)[:10]],

@@ -48,7 +48,7 @@ def data(view: View) -> dict[str, Any]:
         "queues": [
             {
                 **row.tree(),
-                "read_at": now.servers[row.server].read_at,
+                "read_at": now.servers[row.server].value.queues_at,
                 "is_old": row.server in now.stale_servers,
                 "history": now.points((row.server, row.queue), "ready"),
             }
@@ -63,7 +63,7 @@ def data(view: View) -> dict[str, Any]:
 def _stale(view: View) -> list[dict[str, Any]]:
     now = view.now
     return [
-        {"server": node, "read_at": read_at, "trouble": now.trouble(now.servers[node])}
+        {"server": node, "read_at": read_at, "trouble": now.queues_trouble(node)}
         for node, read_at in now.stale_servers.items()
     ]
 

@@ -16,8 +16,9 @@ def data(view: View) -> dict[str, Any]:
             "is_off": now.redis_is_off,
             "trouble": "" if now.redis_is_off else now.trouble(now.workers),
             "read_at": now.workers.read_at,
-            "workers": len(now.workers.value),
-            "failures": len(now.failures.value),
+            "was_tried": bool(now.workers.tried_at),
+            "workers": len(now.workers.value) if now.workers.read_at else None,
+            "failures": len(now.failures.value) if now.failures.read_at else None,
         },
     }
 

@@ -2,22 +2,27 @@
 
 from typing import Any
 
-from beanwatch.web.view import NotFoundError, Page, View
-from beanwatch.web.worker_view import worker_view
+from beanwatch.web.sources import NO_REDIS
+from beanwatch.web.view import NotFoundError, NotReadError, Page, View
 
 
 def data(view: View) -> dict[str, Any]:
     """Return the data of the page. Query: id. Raises NotFoundError."""
     now, ident = view.now, view.text("id")
-    found = next((one for one in now.workers.value if one.id == ident), None)
+    if now.redis_is_off:
+        raise NotFoundError(NO_REDIS)
+    trouble = now.trouble(now.workers)
+    found = next((one for one in now.worker_views if one["id"] == ident), None)
+    if found is None and trouble:
+        raise NotReadError(f"nobody knows whether there is a worker {ident!r}: {trouble}")
     if found is None:
         raise NotFoundError(f"no worker {ident!r} is known: it has stopped, or never existed")
     failures = [one.tree() for one in now.failures.value if one.worker == ident][:10]
     return {
         "at": now.at,
-        "worker": worker_view(found, now.workers.read_at),
+        "worker": found,
         "failures": failures,
-        "trouble": now.trouble(now.workers),
+        "trouble": trouble,
         "read_at": now.workers.read_at,
     }
 

@@ -17,8 +17,8 @@ ORDERS = {
         min((job["started_at"] or 1e12 for job in one["jobs"]), default=1e13),
         one["id"],
     ),
-    "memory": lambda one: (-(one.get("rss") or 0), one["id"]),
-    "failed": lambda one: (-(one.get("failed") or 0), one["id"]),
+    "memory": lambda one: (-(one["rss"] or 0), one["id"]),
+    "failed": lambda one: (-(one["failed"] or 0), one["id"]),
 }
 
 
@@ -51,7 +51,7 @@ def data(view: View) -> dict[str, Any]:
 
 def works_on(worker: dict[str, Any], queue: str) -> bool:
     """Return True if a worker takes jobs from a queue, or runs one of it."""
-    return queue in worker.get("queues", ()) or any(job["queue"] == queue for job in worker["jobs"])
+    return queue in (worker["queues"] or ()) or any(job["queue"] == queue for job in worker["jobs"])
 
 
 PAGE = Page("/workers", "workers.html", data, group="/workers")

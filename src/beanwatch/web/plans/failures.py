@@ -12,7 +12,7 @@ from beanwatch.queues.servers import Server
 from beanwatch.web.choices import read_choice
 from beanwatch.web.plans.plan import Context, Plan, PlanError, Progress
 from beanwatch.web.plans.queues import carry_out_steps
-from beanwatch.web.sources import Sources
+from beanwatch.web.sources import NO_REDIS, Sources
 from beanwatch.words import count
 
 FAILURE_ACTIONS = {"retry": "retry", "forget": "delete", "look": "look"}
@@ -112,7 +112,7 @@ def _plan_look(node: str, context: Context) -> Plan:
 
 def _act_on_failures(verb: str, jobs: Sequence[FailedJob], sources: Sources) -> Iterator[Progress]:
     if sources.redis is None:
-        raise PlanError("Redis is off, because redis.url is empty")
+        raise PlanError(NO_REDIS)
     places = find_job_servers(sources.servers, sources.timeout)
     with open_redis(sources.redis, sources.timeout) as client:
         for one in act_on_failures(client.execute, places, verb, jobs, sources.timeout):

@@ -9,6 +9,7 @@ from beanwatch.globs import escape_name
 from beanwatch.queues.base import ServerError
 from beanwatch.store.heartbeats import read_workers
 from beanwatch.web.plans.plan import Context, Plan, PlanError, Progress
+from beanwatch.web.sources import NO_REDIS
 from beanwatch.words import count
 from beanwatch.worker.control.client import send_command
 from beanwatch.worker.control.messages import Args, Command
@@ -37,7 +38,7 @@ def plan_worker(action: str, form: Mapping[str, str], context: Context) -> Plan:
     """
     sources, ident, glob = context.sources, form.get("worker", ""), form.get("workers", "")
     if sources.redis is None:
-        raise PlanError("Redis is off, because redis.url is empty")
+        raise PlanError(NO_REDIS)
     command = WORKER_COMMANDS[action]
     try:
         found = match_workers(sources.query(read_workers), glob or escape_name(ident))

@@ -1,7 +1,8 @@
 // Puts the fragments that the server sends in place, and keeps relative times true.
 "use strict";
 (() => {
-  const HIDDEN_FOR = 5_000, SILENT_FOR = 25_000; // ms
+  const HIDDEN_FOR = 5_000, SILENT_FOR = 25_000, REOPEN_AFTER = 10_000; // ms
+  const firstTitle = document.title;
   const pulse = document.getElementById("pulse");
   let source = null, heardAt = Date.now(), hideTimer = 0, ended = "";
   // The difference between this clock and the server's, in ms.
@@ -86,22 +87,30 @@
     const text = ended || (silent > SILENT_FOR ? `No update for ${words(silent / 1000)}: trying again` : "Live");
     if (pulse.textContent !== text) pulse.textContent = text;
     pulse.className = text === "Live" ? "live" : "late";
+    // A tab in the background gets no updates: its title must not go on to say that all is well.
+    const title = (silent > SILENT_FOR ? "Old: " : "") + (document.querySelector("[data-title]")?.dataset.title ?? firstTitle);
+    if (document.title !== title) document.title = title;
   }
 
   function open() {
     if (source) return;
     source = new EventSource(location.href);
-    source.addEventListener("fragment", (event) => { put(JSON.parse(event.data)); heardAt = Date.now(); tick(); });
+    source.addEventListener("fragment", (event) => {
+      put(JSON.parse(event.data));
+      heardAt = Date.now();
+      ended = "";
+      tick();
+    });
     source.addEventListener("beat", (event) => {
       heardAt = Date.now();
       offset = heardAt - JSON.parse(event.data).at * 1000;
     });
     source.addEventListener("gone", (event) => { ended = JSON.parse(event.data).text; });
-    source.onopen = () => { heardAt = Date.now(); ended = ""; };
     source.onerror = () => {
       if (source?.readyState !== 2) return; // the browser tries again by itself
-      ended = "No live updates: reload the page";
+      ended = "No live updates: trying again";
       source = null;
+      setTimeout(() => { if (!document.hidden) open(); }, REOPEN_AFTER);
     };
   }
 
