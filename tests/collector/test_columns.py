@@ -10,8 +10,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from beanwatch.cli.lib.queue_view import queue_table, server_table, state_words
-from beanwatch.cli.lib.tables import fit_cell
-from beanwatch.cli.lib.worker_view import worker_table
+from beanwatch.cli.lib.tables import STYLES, fit_cell
+from beanwatch.cli.lib.worker_view import worker_style, worker_table
 from beanwatch.fleet.overview import QueueRow, ServerRow
 from beanwatch.quoting import terminal_text
 from beanwatch.store.heartbeats import Worker
@@ -91,6 +91,40 @@ def test_a_worker_has_its_name_and_state_at_any_width(width: int):
     assert heading.startswith("WORKER")
     assert one.split()[:2] == ["web1.email-1", "starting"]
     assert two.split()[:2] == ["web1.email-2", "dead"]
+
+
+@pytest.mark.parametrize(
+    ("worker", "words", "style"),
+    [
+        (Worker("w", 60.0, make_beat(state="busy", last_words="php ended with exit code 255")),
+         "dead 60.0s php ended with exit code 255", "critical"),
+        (Worker("w", 60.0, make_beat(state="idle")),
+         "dead 60.0s no heartbeat for 1m 0s, last seen idle", "critical"),
+        (Worker("w", 60.0, make_beat(reason="told to restart", is_over=True)),
+         "dead 60.0s ended 1m 0s ago (told to restart), and was not started again", "critical"),
+        (Worker("w", 60.0, None),
+         "dead 60.0s no heartbeat for 1m 0s, and its record in Redis is gone", "critical"),
+        (Worker("w", 1.0, None, "v is missing"),
+         "unknown 1.0s cannot read its record: v is missing", "warning"),
+        (Worker("w", 60.0, make_beat(state="idle"), doubt="Redis takes no writes"),
+         "unknown 60.0s Redis takes no writes", "warning"),
+        (Worker("w", 1.0, make_beat(state="idle", restart_refused="no module shop")),
+         "idle 1.0s did not restart as told, runs on: no module shop", "warning"),
+        (Worker("w", 1.0, make_beat(state="idle", recycled_at=(0,) * 6, recycled_why="max_jobs")),
+         "idle 1.0s recycled 6 times in 10 minutes (limit 5), the last time because max_jobs",
+         "warning"),
+        (Worker("w", 1.0, make_beat(state="blocked", reason="disk full")),
+         "blocked 1.0s disk full", "warning"),
+        (Worker("w", 1.0, make_beat(state="waiting", reason="told to wait")),
+         "waiting 1.0s told to wait", ""),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_worker_is_said_as_by_the_check(
+    worker: Worker, words: str, style: str
+):
+    _, row = printed(worker_table([worker]), 160)
+    assert [one for one in row.split() if one not in (".", "n/a")] == ["w", *words.split()]
+    assert worker_style(worker) == STYLES[style]
 
 
 def test_versions_are_shown_where_they_differ():

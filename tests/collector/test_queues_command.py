@@ -327,9 +327,12 @@ def test_top_prints_one_picture_in_a_pipe(
     gone = f"127.0.0.1:{closed_port()}"
     now = time.time()
     beat = make_beat(state="blocked", reason="disk full", interval=20, beat_at=now, loop_at=now)
+    refusing = beat._replace(state="idle", reason="", restart_refused="no module shop")
+    waiting = beat._replace(state="waiting")
     with redis_server.client() as client:
-        client.zadd(WORKERS_KEY, {"web1.w1": now})
-        client.set(worker_key("web1.w1"), encode_heartbeat(beat))
+        for name, record in (("w1", beat), ("w2", refusing), ("w3", waiting)):
+            client.zadd(WORKERS_KEY, {f"web1.{name}": now})
+            client.set(worker_key(f"web1.{name}"), encode_heartbeat(record))
     argv = (
         *("beanwatch", "top", "--server", beanstalkd.address, "--server", gone),
         *("--redis", redis_server.url),
@@ -339,10 +342,12 @@ def test_top_prints_one_picture_in_a_pipe(
     assert "connection refused" in stdout
     assert "waiting" in stdout
     assert "disk full" in stdout
+    assert "did not restart as told, runs on: no module shop" in stdout
+    assert stdout.index("web1.w2") < stdout.index("web1.w3"), "problems first"
     tree = json.loads(run(*argv, "--json", "--wrong", "wait*").stdout)
     assert [row["queue"] for row in tree["queues"]] == ["waiting"]
     assert [row["wrong"] for row in tree["servers"]] == ["", "critical"]
-    assert tree["workers"][0]["health"] == "blocked"
+    assert [worker["health"] for worker in tree["workers"]] == ["blocked", "idle"]
 
 
 def test_top_shows_what_is_wrong_with_a_server_that_answers(beanstalkd: Beanstalkd, run: Run):
@@ -396,6 +401,18 @@ def test_top_is_live_on_a_terminal_and_obeys_keys(beanstalkd: Beanstalkd, end: s
             terminal.type("q")
         else:
             terminal.process.send_signal(signal.SIGINT)
+        assert terminal.process.wait(30) == 0
+        assert "Traceback" not in terminal.shown
+
+
+def test_top_obeys_keys_at_once_while_a_server_does_not_answer(beanstalkd: Beanstalkd):
+    beanstalkd.freeze()
+    argv = ("beanwatch", "top", "--timeout", "10m", "--server", beanstalkd.address)
+    with Terminal(*argv) as terminal:
+        wait_until(lambda: "waits for the first answers" in terminal.shown)
+        terminal.type("w")
+        wait_until(lambda: "show: only problems" in terminal.shown)
+        terminal.type("q")
         assert terminal.process.wait(30) == 0
         assert "Traceback" not in terminal.shown
 

@@ -54,6 +54,21 @@ def test_a_count_that_is_not_known_is_no_plan() -> None:
         plan_jobs(targets, "kick", ["buried"])
 
 
+def test_jobs_that_their_system_cannot_delete_are_named_before_any_is_deleted() -> None:
+    (server,) = resolve_servers({"aws": "sqs://eu-west-1"})
+    orders = Target(server, "id", QueueState("orders", ready=2, delayed=3, buried=1))
+    with pytest.raises(
+        UnsupportedError,
+        match="aws orders: sqs cannot delete its 3 delayed jobs; leave them out: "
+        "--only ready --only buried",
+    ):
+        plan_jobs([orders], "delete", FREE_STATES)
+    steps = plan_jobs([orders], "delete", ["ready", "buried"])
+    assert [step.jobs for step in steps] == [2, 1]
+    without = orders._replace(queue=orders.queue._replace(delayed=0))
+    assert len(plan_jobs([without], "delete", FREE_STATES)) == 2
+
+
 def test_a_queue_that_may_be_paused_is_resumed() -> None:
     targets = [Target(SERVER, "id", QueueState(f"{paused}", paused=paused))
                for paused in (True, False, None)]  # fmt: skip

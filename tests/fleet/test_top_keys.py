@@ -1,13 +1,16 @@
 """The keys of `beanwatch top` change what the screen shows, without a poll."""
 
 import io
-from typing import cast
+import threading
+from typing import Any, Self, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from beanwatch.cli.top import KEYS, MAX_INTERVAL, MIN_INTERVAL, Screen
+from beanwatch.cli import top
+from beanwatch.cli.top import KEYS, MAX_INTERVAL, MIN_INTERVAL, Screen, show_live
 from beanwatch.collectors.poll.fleet_totals import FleetTotals
 from beanwatch.fleet.overview import FleetObserver, Overview, QueueRow, ServerRow
 
@@ -24,9 +27,47 @@ class Fleet:
         return Overview([ServerRow("q1", "q1:11300", "beanstalkd", True)], rows)
 
 
-def make_screen(order: str = "name") -> tuple[Screen, Fleet]:
+class HungFleet(Fleet):
+    """It does not answer before it is let go on."""
+
+    def __init__(self) -> None:
+        self.may_answer = threading.Event()
+
+    def observe(self) -> Overview:
+        overview = super().observe()
+        self.may_answer.wait(60)
+        return overview
+
+
+class Person:
+    """The keys of somebody who presses `q` after some seconds, by a clock of its own."""
+
+    def __init__(self, patience: float) -> None:
+        self.now, self._patience = 0.0, patience
+
+    def clock(self) -> float:
+        return self.now
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def wait(self, seconds: float) -> str:
+        self.now += seconds
+        return "q" if self.now >= self._patience else ""
+
+
+def make_screen(order: str = "name", **options: Any) -> tuple[Screen, Fleet]:
     fleet = Fleet()
-    screen = Screen(
+    screen = new_screen(fleet, order, **options)
+    screen.poll()
+    return screen, fleet
+
+
+def new_screen(fleet: Fleet, order: str = "name", **options: Any) -> Screen:
+    return Screen(
         cast("FleetObserver", fleet),
         None,
         FleetTotals([]),
@@ -34,9 +75,8 @@ def make_screen(order: str = "name") -> tuple[Screen, Fleet]:
         pattern="*",
         only_wrong=False,
         timeout=1.0,
+        **options,
     )
-    screen.poll()
-    return screen, fleet
 
 
 def shown(screen: Screen, height: int = 14, width: int = 80) -> str:
@@ -103,3 +143,34 @@ def test_no_keys_leave_the_screen_without_its_hint(keys: list[str]):
         lines = shown(screen, width=width).splitlines()
         assert max(map(len, lines)) <= width
     assert not screen.press("q") or screen.press("q") is False
+
+
+def test_keys_work_while_a_poll_hangs_and_no_second_poll_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    person, fleet = Person(20.0), HungFleet()
+    monkeypatch.setattr(top, "Keys", lambda: person)
+    screen, stream = new_screen(fleet, clock=person.clock), io.StringIO()
+    try:
+        show_live(screen, Console(file=stream, force_terminal=True), clock=person.clock)
+        assert fleet.polls == 1
+        assert "waits for the first answers" in stream.getvalue()
+    finally:
+        fleet.may_answer.set()
+
+
+def test_the_age_of_an_old_result_is_shown() -> None:
+    now = 100.0
+    screen, _ = make_screen(clock=lambda: now)
+    assert "seen" not in shown(screen)
+    now += MIN_INTERVAL + 7.0
+    assert "seen 7s ago" in shown(screen)
+
+
+def test_an_error_of_the_thread_that_polls_ends_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(top, "Keys", lambda: Person(1e4))
+    screen = new_screen(cast("Fleet", None))
+    with pytest.raises(AttributeError, match="observe"):
+        show_live(screen, Console(file=io.StringIO(), force_terminal=True))

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from beanwatch.checks.lib.fleet_source import SETTLED_AFTER
 from beanwatch.cli.lib.probes import installed, notifications, pages
 from beanwatch.cli.lib.probes.checks import CHECK_NAMES, judge_check
 from beanwatch.cli.lib.probes.finding import Finding
@@ -28,6 +27,7 @@ from beanwatch.config import CollectConfig, WorkerGroup
 from beanwatch.net.address import Address
 from beanwatch.net.http_server import HttpServer, Page, Response
 from beanwatch.net.redis_url import WRITE_REFUSALS, parse_redis_url
+from beanwatch.store.fleet import SETTLED_AFTER
 from beanwatch.store.heartbeats import WORKERS_KEY, encode_heartbeat, worker_key
 from tests.collector.parts import Memory
 from tests.real import (
@@ -206,6 +206,22 @@ def test_of_a_group_enough_workers_must_live(old_redis: Redis) -> None:
     assert probe(3).state == "failed"
     assert "k8s.* is short of workers: 2 of 3 live" in probe(3).text
     assert list(probe_heartbeats(url, ["k8s.old"], [WorkerGroup("k8s.*", 2)]))[-1].state == "failed"
+
+
+def test_a_dead_worker_of_two_groups_is_no_failure_and_a_forked_child_is_no_member(
+    old_redis: Redis,
+) -> None:
+    beat(old_redis, "k8s.a", interval=10.0)
+    beat(old_redis, "k8s.a-1", interval=10.0, child_of="k8s.a")
+    for worker, parent in (("k8s.old", ""), ("k8s.old-1", "k8s.old")):
+        beat(old_redis, worker, interval=10.0, age=60.0, child_of=parent)
+
+    def probe(least: int) -> Finding:
+        groups = [WorkerGroup("k8s.*", 1), WorkerGroup("*.[ao]*", least)]
+        return list(probe_heartbeats(parse_redis_url(old_redis.url), (), groups))[-1]
+
+    assert (probe(1).state, probe(1).text) == ("ok", "2 dead, 2 idle")
+    assert "*.[ao]* is short of workers: 1 of 2 live" in probe(2).text
 
 
 def test_another_service_on_carbons_port_is_found_out(

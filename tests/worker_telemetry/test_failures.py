@@ -1,7 +1,7 @@
 """The list of failed runs: written by real workers, bounded, listed, retried and deleted."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beanwatch.fleet.failure_actions import group_by_job
+from beanwatch.cli import main
+from beanwatch.fleet.failure_actions import FailedJob, JobResult, act_on_failures, group_by_job
 from beanwatch.fleet.failure_list import FailureChoice, generalize, group_failures
+from beanwatch.fleet.job_story import find_job_servers
 from beanwatch.globs import fits
 from beanwatch.net.redis_url import open_redis, parse_redis_url
+from beanwatch.queues.servers import resolve_servers
 from beanwatch.store import failures as store
+from beanwatch.store.audit import read_audit
 from beanwatch.store.failures import Failure, FailureDetail, FailureReader, add_command
 from tests.conftest import Result
 from tests.real import Beanstalkd, Redis, wait_until
@@ -129,6 +133,78 @@ def test_a_job_of_another_server_is_not_put_on_this_one(
         assert other.stats()["total-jobs"] == 0
 
 
+def test_with_a_named_server_the_runs_of_others_are_neither_listed_nor_deleted(
+    failures: Failures, redis_server: Redis, beanstalkd: Beanstalkd
+):
+    at = float(redis_server.client().time()[0])
+    instance = beanstalkd.stats()["id"]
+    for job, place in {
+        "here": {"server": "before", "address": beanstalkd.address},
+        "alias": {"server": instance, "address": "queue1:11300"},
+        "there": {"server": "another", "address": "q2:11300"},
+        "nowhere": {},
+    }.items():
+        add(redis_server, job, at, b"body", job=job, job_id="7", **place)
+    listed = json.loads(failures("list", "--json", "--server", beanstalkd.address).stdout)
+    assert {group["job"] for group in listed} == {"here", "alias"}
+    code, out, _ = failures("delete", "--job", "*", "--yes")
+    assert code == 1
+    assert sorted(line.removeprefix("email ") for line in out.splitlines()) == [
+        "alias 7: deleted from the list",
+        "here 7: deleted from the list",
+        "nowhere 7: its record does not say on which server it was: leave out --server",
+        "there 7: it was on q2:11300: name that server with --server",
+    ]
+    assert {one.job for one in read(redis_server)} == {"there", "nowhere"}
+
+
+def test_without_a_named_server_the_records_of_removed_ones_are_deleted(
+    run: Callable[..., Result], redis_server: Redis, beanstalkd: Beanstalkd
+):
+    add(redis_server, "a", 1e9, job_id="7", server="another", address="q2:11300")
+    configured = {"BEANWATCH_SERVERS": beanstalkd.address}
+    command = ("beanwatch", "failures", "delete", "a", "--yes", "--redis", redis_server.url)
+    assert run(*command, env=configured).code == 0
+    assert read(redis_server) == []
+
+
+def test_an_interrupted_command_tells_what_it_has_done(
+    redis_server: Redis,
+    beanstalkd: Beanstalkd,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    for ident in ("a", "b"):
+        add(redis_server, ident, 1e9, job=ident, job_id=ident)
+
+    def stop_after_one(*arguments: Any, **options: Any) -> Iterator[JobResult]:
+        yield next(act_on_failures(*arguments, **options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("beanwatch.cli.failures.act_on_failures", stop_after_one)
+    monkeypatch.setenv("BEANWATCH_CONFIG", "")
+    monkeypatch.setenv("BEANWATCH_SERVERS", beanstalkd.address)
+    with pytest.raises(SystemExit) as end:
+        main(["failures", "delete", "--job", "*", "--yes", "--redis", redis_server.url])
+    assert end.value.code == 130
+    assert capsys.readouterr().out == "email b b: deleted from the list\n"
+    with open_redis(parse_redis_url(redis_server.url), 5) as client:
+        last, first = read_audit(client.execute, 10)
+    assert (last.state, last.jobs, last.id) == ("stopped", 1, first.id)
+
+
+def test_a_server_that_answers_no_more_is_asked_for_few_jobs(beanstalkd: Beanstalkd):
+    servers = resolve_servers({"q1": beanstalkd.address})
+    places = find_job_servers(servers, 5)
+    run = Failure("a", server=places[0].instance, queue="email")
+    jobs = [FailedJob([run._replace(job_id=str(number))]) for number in range(1, 6)]
+    beanstalkd.freeze()
+    results = list(act_on_failures(lambda _: [], places, "delete", jobs, 0.2))
+    assert not any(one.has_changed for one in results)
+    assert ["no answer within" in one.text for one in results] == [True] * 3 + [False] * 2
+    assert "gave no answer for 3 jobs in a row" in results[-1].text
+
+
 def test_delete_removes_the_record_and_the_buried_job(
     failures: Failures, start_worker: StartWorker, broker: Broker, beanstalkd: Beanstalkd
 ):
@@ -155,6 +231,13 @@ def test_nothing_is_changed_without_a_choice_or_a_confirmation(failures: Failure
     assert (code, "choose what to retry" in err) == (2, True)
     code, _, err = failures("show", "unknown")
     assert (code, "no failed run 'unknown' is recorded" in err) == (1, True)
+
+
+def test_an_empty_id_is_wrong_usage(failures: Failures, redis_server: Redis):
+    for ident in ("a", "b"):
+        add(redis_server, ident, 1e9)
+    code, _, err = failures("show", "")
+    assert (code, err.count("\n"), "ID is empty" in err) == (2, 1, True)
 
 
 def add(redis: Redis, ident: str, at: float, body: bytes = b"", **fields: Any) -> None:

@@ -253,6 +253,21 @@ def test_operators_can_stop_and_restart_it_and_see_its_processes(run: Run) -> No
     assert stopped.find() is None
 
 
+@pytest.mark.parametrize(("command", "code"), [("stop", 0), ("restart", 10)])
+def test_a_program_that_an_operator_stopped_counts_as_such_whatever_its_code_is(
+    run: Run, command: str, code: int
+) -> None:
+    """As a JVM, which exits with 143: with that, a supervisor would start it again."""
+    script = "trap 'exit 143' TERM; echo ready; while :; do sleep 0.1; done"
+    program = run("sh", "-c", script)
+    assert program.process.stdout
+    assert program.process.stdout.readline() == b"ready\n"
+    assert "sends SIGTERM" in beanwatch(program, "workers", command, program.id)
+    assert program.process.wait(60) == code
+    (line,) = [one["message"] for one in program.lines() if "143" in one["message"]]
+    assert line.startswith(f"sh ended with exit code 143, told to {command} by ")
+
+
 class Systemd:
     """The socket of a service manager, which expects a word each second."""
 

@@ -88,8 +88,8 @@ class Program:
     def run(self, monitor: WorkerMonitor) -> int:
         """Run the program; return its exit code, or minus the number of the signal that killed it.
 
-        Raises StartError. If an operator told it to stop or to restart, and it did, the result is
-        0 or RECYCLED.
+        Raises StartError. If an operator told it to stop or to restart, the result is 0 or
+        RECYCLED, whatever its own code is: else a supervisor would start a stopped program again.
         """
         self._monitor, options = monitor, self._options
         with suppress(OSError):  # then its orphans are not watched
@@ -256,10 +256,12 @@ class Program:
         ended = f"{self.name} {describe_status(status)}"
         is_wanted = bool(self._stop_reason) or -status in self._forwarded
         self._jobs.end_all(ended)
+        if self._command and status not in (0, -signal.SIGTERM):
+            self._monitor.log.info("{ended}, {reason}", ended=ended, reason=self._stop_reason)
         self._systemd.send("STOPPING=1")
         failure = "" if is_wanted or status == 0 else ended
         self._monitor.stop(self._stop_reason or ended, failure=failure)
-        if self._command and (status <= 0):
+        if self._command:
             return RECYCLED if self._command == "restart" else 0
         return status
 

@@ -1,14 +1,19 @@
 """`beanwatch failures`: list, retry and delete failed jobs."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
 import click
 
 from beanwatch.cli.lib.audit import Audit
-from beanwatch.cli.lib.failure_search import find_detail, find_failures, reading
+from beanwatch.cli.lib.failure_search import (
+    find_detail,
+    find_failures,
+    leave_out_others,
+    reading,
+)
 from beanwatch.cli.lib.groups import ActionGroup
 from beanwatch.cli.lib.options import (
     DURATION,
@@ -21,7 +26,7 @@ from beanwatch.cli.lib.options import (
     server_option,
 )
 from beanwatch.cli.lib.output import exit_1_on, print_error, print_json, print_line, print_table
-from beanwatch.cli.lib.plan_runner import PAST, as_tree, describe
+from beanwatch.cli.lib.plan_runner import PAST, as_tree, describe, make_progress
 from beanwatch.cli.lib.tables import NAME_WIDTH, UNKNOWN, Columns, number_column, text_column
 from beanwatch.durations import format_duration
 from beanwatch.fleet.failure_actions import (
@@ -93,12 +98,15 @@ def list_failures(
 ) -> int:
     """List failed jobs in groups with the same queue, job and reason, the largest group first.
 
-    The exit code is 1 if a server could not be read.
+    With --server, only those are listed that are known to be of the named servers. The exit code is
+    1 if a server could not be read.
     """
     config = load_config(config_file)
     chosen = pick_servers(config, servers)
     with reading(config, redis, chosen) as execute:
         seen = find_failures(execute, chosen, choice, is_asked=bool(servers))
+    if servers:
+        seen = leave_out_others(seen, chosen)
     found, now = seen.failures, seen.now
     for one in chosen if not servers else ():
         if keeps_failures(one) and one.system.peek_effect:
@@ -133,6 +141,8 @@ def show(
 
     ID is that of the failed run, from `failures list`.
     """
+    if not ident:
+        raise click.UsageError("ID is empty: name a failed run (see beanwatch failures list)")
     config = load_config(config_file)
     chosen = pick_servers(config, servers)
     with reading(config, redis, chosen) as execute:
@@ -184,7 +194,10 @@ def retry(**options: Any) -> int:
 @command.command("delete")
 @add_change_options
 def delete(**options: Any) -> int:
-    """Delete failed runs from the list, and their jobs if a server still keeps them as failed."""
+    """Delete failed runs from the list, and their jobs if a server still keeps them as failed.
+
+    With --server, the runs of other servers stay as they are.
+    """
     return change("delete", **options)
 
 
@@ -230,29 +243,71 @@ def change(
             f"{action} {count(planned, 'failed job')}",
         )
         audit.write("started", planned)
-        results = []
-        if execute and jobs:
-            places = find_job_servers(chosen, QUERY_TIMEOUT)
-            results = list(act_on_failures(execute, places, action, jobs, QUERY_TIMEOUT))
-        troubles: list[str] = []
-        changed = [(step, run_step(step, troubles.append)) for step in steps]
-        done = sum(one.has_changed for one in results) + sum(number for _, number in changed)
-        audit.write("failed" if troubles else "done", done, "; ".join(troubles))
-    report(action, results, changed, as_json)
-    return 0 if done == planned and not is_partial else 1
+        account = Account(steps)
+        try:
+            results: Iterator[JobResult] = iter(())
+            if execute and jobs:
+                places = find_job_servers(chosen, QUERY_TIMEOUT)
+                named = chosen if servers else ()
+                results = act_on_failures(execute, places, action, jobs, QUERY_TIMEOUT, named=named)
+            account.act(action, results, planned)
+        except KeyboardInterrupt:
+            report(action, account.results, account.changed, as_json)
+            audit.write("stopped", account.done)
+            raise
+        state = "failed" if account.troubles else "done"
+        audit.write(state, account.done, "; ".join(account.troubles))
+    report(action, account.results, account.changed, as_json)
+    return 0 if account.done == planned and not is_partial else 1
+
+
+class Account:
+    """What was done with failed jobs, also if it was interrupted.
+
+    `results` are those of recorded jobs. `troubles` says why steps ended early.
+    """
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps, self._numbers = steps, [0] * len(steps)
+        self.results: list[JobResult] = []
+        self.troubles: list[str] = []
+
+    @property
+    def changed(self) -> list[tuple[Step, int]]:
+        """The steps, each with the number of jobs that it has changed."""
+        return list(zip(self._steps, self._numbers, strict=True))
+
+    @property
+    def done(self) -> int:
+        """The number of jobs that were changed."""
+        return sum(one.has_changed for one in self.results) + sum(self._numbers)
+
+    def act(self, action: str, results: Iterator[JobResult], planned: int) -> None:
+        """Take all results, then carry out the steps. Show the progress to `planned` jobs."""
+        with make_progress() as progress:
+            task = progress.add_task(action, total=planned)
+            for one in results:
+                self.results.append(one)
+                progress.advance(task)
+            for index, step in enumerate(self._steps):
+                for number in run_parts(step, self.troubles.append):
+                    self._numbers[index] += number
+                    progress.advance(task, number)
 
 
 def run_step(step: Step, on_trouble: Callable[[str], object]) -> int:
     """Carry out a step, and return how many jobs it changed. Print why if it ends early."""
-    done = 0
+    return sum(run_parts(step, on_trouble))
+
+
+def run_parts(step: Step, on_trouble: Callable[[str], object]) -> Iterator[int]:
+    """Carry out a step, and yield how many jobs each part changed. Print why if it ends early."""
     try:
         with closing(open_actions(step.target.server, QUERY_TIMEOUT)) as actions:
-            for number in carry_out(actions, step):
-                done += number
+            yield from carry_out(actions, step)
     except ServerError as error:
         print_error(f"{step.target}: stopped before the end: {error}")
         on_trouble(str(error))
-    return done
 
 
 def ask(action: str, jobs: int, *, yes: bool) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import click
@@ -27,8 +27,10 @@ from beanwatch.cli.lib.tables import STYLES, Columns
 from beanwatch.cli.lib.worker_view import worker_style, worker_table, worker_tree
 from beanwatch.collectors.poll.fleet_totals import FleetTotals
 from beanwatch.collectors.poll.observer import Observer
+from beanwatch.durations import format_duration
 from beanwatch.fleet.overview import FleetObserver, Overview
 from beanwatch.globs import GLOB, MAX_NAME, matches
+from beanwatch.net.address import BackgroundCall
 from beanwatch.net.redis_url import RedisError, RedisUrl, open_redis
 from beanwatch.queues.selection import Selection
 from beanwatch.quoting import terminal_text
@@ -39,7 +41,9 @@ from beanwatch.words import count
 HEADING_LINES = 8  # lines of the screen for headings, blank lines and the list of keys
 MAX_WORKERS = 8  # rows of workers on a screen; the rest of it is for queues
 MIN_INTERVAL, MAX_INTERVAL = 0.2, 3600.0  # seconds between two polls
-REDRAW_INTERVAL = 1.0  # seconds between two drawings while the polls are paused
+REDRAW_INTERVAL = 1.0  # seconds between two drawings, if no poll ends and no key is pressed
+POLL_CHECK = 0.05  # seconds between two looks whether a poll has ended
+OVERDUE = 1.0  # seconds after which the age of a result is shown, besides the interval
 SCROLLING = {"down": 1, "j": 1, "up": -1, "k": -1, "page down": 10, "page up": -10}  # rows
 KEYS = (
     ("q", "quit"),
@@ -67,7 +71,8 @@ class Screen:
     """Polls the servers and Redis, and draws the tables. Keys change what it shows (see KEYS).
 
     `interval` is the time between two polls in seconds, `is_paused` true if there are to be none.
-    `totals` gets the workers' records, for the number of workers that each queue needs.
+    `totals` gets the workers' records, for the number of workers that each queue needs. One thread
+    may poll while another one draws.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class Screen:
         only_wrong: bool,
         timeout: float,
         interval: float = MIN_INTERVAL,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.interval = interval
         self.is_paused = False
@@ -91,17 +97,23 @@ class Screen:
         self._only_wrong = only_wrong
         self._timeout = timeout
         self._seen = Snapshot(Overview([], []), [], "")
+        self._seen_at: float | None = None  # by the clock; None: no poll has ended yet
+        self._clock = clock
         self._first_row = 0  # of the queues that are shown
         self._typed: str | None = None  # the filter while it is typed
         self._shows_help = False
 
     @property
     def hint(self) -> str:
-        """The line that lists the keys and the present settings."""
+        """The line with the age of an old result, the keys and the present settings."""
         if self._typed is not None:
             return f"queues whose names match: {self._typed}_   (Enter: apply, Esc: cancel)"
+        age = None if self._seen_at is None else self._clock() - self._seen_at
+        old = "waits for the first answers  " if age is None else ""
+        if age is not None and age >= self.interval + OVERDUE:
+            old = f"seen {format_duration(age)} ago  "
         shown = "only problems" if self._only_wrong else "all"
-        settings = f"q quit  ? help  s sort: {self._order}  w show: {shown}"
+        settings = f"{old}q quit  ? help  s sort: {self._order}  w show: {shown}"
         if self._pattern != "*":
             settings += f"  / filter: {terminal_text(self._pattern)}"
         return f"{settings}  PAUSED" if self.is_paused else f"{settings}  every {self.interval:g}s"
@@ -157,7 +169,7 @@ class Screen:
                 redis_error = f"cannot read the workers: {error}"
         self._totals.update(workers)
         overview = self._fleet.observe()
-        self._seen = Snapshot(overview, workers, redis_error)
+        self._seen, self._seen_at = Snapshot(overview, workers, redis_error), self._clock()
 
     def select(self) -> Snapshot:
         """Return the result of the last poll: the rows that match the filters, in order."""
@@ -168,7 +180,9 @@ class Screen:
             if matches(row.queue, self._pattern) and (row.wrong or not self._only_wrong)
         ]
         shown = [worker for worker in workers if worker_style(worker) or not self._only_wrong]
-        shown.sort(key=lambda worker: (-rank_health(decide_health(worker)), worker.id))
+        shown.sort(
+            key=lambda one: (not worker_style(one), -rank_health(decide_health(one)), one.id)
+        )
         return Snapshot(Overview(overview.servers, rows), shown, redis_error)
 
     def draw(self, snapshot: Snapshot, height: int | None = None) -> Group:
@@ -296,20 +310,34 @@ def show_once(screen: Screen, fleet: FleetObserver, console: Console, *, as_json
     return 0 if is_complete and all(row.up for row in first.servers) else 1
 
 
-def show_live(screen: Screen, console: Console) -> None:
-    """Poll and redraw the screen at its interval, and redraw it after a key, until `q` or Ctrl-C.
+def show_live(
+    screen: Screen, console: Console, *, clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Poll at the screen's interval, and draw the last result, until `q` or Ctrl-C.
 
-    A key causes no poll: it must work at once, also if a server does not answer.
+    A thread polls, so keys work at once, also if a server does not answer. While it hangs, no other
+    poll is started, and at the end nobody waits for it.
     """
-    polled_at = -math.inf  # monotonic
+    polled_at = -math.inf
+    poll: BackgroundCall[None] | None = None
     with Live(console=console, screen=True, auto_refresh=False) as live, Keys() as keys:
         while True:
-            if not screen.is_paused and time.monotonic() >= polled_at + screen.interval:
-                polled_at = time.monotonic()
-                screen.poll()
+            if poll is not None and not poll.is_running:
+                poll.wait(0)  # raises its exception
+                poll = None
+            if poll is None and not screen.is_paused and clock() >= polled_at + screen.interval:
+                polled_at = clock()
+                poll = BackgroundCall(screen.poll, "beanwatch-poll")
             live.update(screen.draw(screen.select(), console.height), refresh=True)
-            left = screen.interval - (time.monotonic() - polled_at)
-            if not screen.press(keys.wait(REDRAW_INTERVAL if screen.is_paused else left)):
+            end = clock() + REDRAW_INTERVAL
+            if poll is None and not screen.is_paused:
+                end = min(end, polled_at + screen.interval)
+            key = ""
+            while not key and (left := end - clock()) > 0:
+                key = keys.wait(left if poll is None else min(left, POLL_CHECK))
+                if poll is not None and not poll.is_running:
+                    break
+            if not screen.press(key):
                 return
 
 

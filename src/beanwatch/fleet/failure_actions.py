@@ -1,6 +1,8 @@
 """Retry or delete failed runs that the workers recorded, whether their jobs still exist or not."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
@@ -8,8 +10,11 @@ from beanwatch.fleet.job_story import DELETED, JobServer
 from beanwatch.fleet.queue_actions import open_actions
 from beanwatch.net.redis_url import Execute, RedisError
 from beanwatch.queues.base import Actions, Job, ServerError
+from beanwatch.queues.servers import Server
 from beanwatch.store.failures import Failure, FailureReader, read_detail, remove_failures
 from beanwatch.store.ledger import LedgerEntry, read_job, read_job_by_id
+
+MAX_TIMEOUTS = 3  # jobs in a row for which a server gives no answer; then it is not asked again
 
 
 class FailedJob(NamedTuple):
@@ -55,11 +60,25 @@ class FailureActions:
     A job that is still buried is kicked. One that is gone, because it was deleted or its server was
     restarted without a binlog, is put again with the recorded body, unless the ledger tells that a
     later run has done it. `timeout` (seconds) limits each wait for a server. Close it after use.
+
+    `named` are the servers that a person has named, if any: then no record of a run on another one
+    is deleted.
     """
 
-    def __init__(self, execute: Execute, places: Sequence[JobServer], timeout: float) -> None:
+    def __init__(
+        self,
+        execute: Execute,
+        places: Sequence[JobServer],
+        timeout: float,
+        *,
+        named: Collection[Server] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._execute, self._places, self._timeout = execute, places, timeout
+        self._named, self._clock = named, clock
         self._open: dict[str, Actions] = {}  # by the node of the server
+        self._timeouts: Counter[str] = Counter()  # in a row, by the node of the server
+        self._asked = ""  # the node of the server that was asked for the present job
         self._recorded: dict[tuple[str, str, str], FailedJob] | None = None  # by `job_of`
 
     def close(self) -> None:
@@ -83,10 +102,15 @@ class FailureActions:
             yield self._attempt(job, self._delete_one)
 
     def _attempt(self, job: FailedJob, act: Callable[[FailedJob], JobResult]) -> JobResult:
+        self._asked, started_at, is_timeout = "", self._clock(), False
         try:
-            return act(job)
+            result = act(job)
         except (ServerError, RedisError) as error:
-            return JobResult(job, str(error))
+            is_slow = self._clock() - started_at >= self._timeout / 2
+            is_timeout = is_slow and isinstance(error, ServerError)
+            result = JobResult(job, str(error))
+        self._timeouts[self._asked] = self._timeouts[self._asked] + 1 if is_timeout else 0
+        return result
 
     def _retry_one(self, chosen: FailedJob) -> JobResult:
         job = self._with_all_runs(chosen)
@@ -110,8 +134,7 @@ class FailureActions:
             how = "done" if end.outcome == "ok" else end.outcome
             return self._forget(job, f"not put again: {how} at attempt {end.attempt}")
         if not is_place_of(place, run):
-            where = f"it was on {run.address}: name that server with --server"
-            return JobResult(job, f"{place.server} does not have it, and {where}")
+            return JobResult(job, f"{place.server} does not have it, and {name_server(run)}")
         detail = read_detail(self._execute, run.id)
         if detail is None:
             return JobResult(job, "its record is gone: it was retried or deleted meanwhile")
@@ -122,15 +145,17 @@ class FailureActions:
         return self._forget(job, f"put again as job {number}")
 
     def _delete_one(self, job: FailedJob) -> JobResult:
-        run, text = job.last, "deleted from the list"
+        run, there = job.last, None
         place = self._find_place(run)
         if place is not None:
             actions = self._actions(place)
             there = self._find_job(actions, place, run)
             if there is not None and there.state == "buried":
                 sum(actions.delete_jobs(run.queue, [run.job_id]))
-                text = "deleted"
-        return self._forget(job, text)
+                return self._forget(job, "deleted")
+        if self._named and there is None and not is_of(run, self._named, self._places):
+            return JobResult(job, name_server(run))
+        return self._forget(job, "deleted from the list")
 
     def _forget(self, job: FailedJob, text: str) -> JobResult:
         remove_failures(self._execute, job.ids)
@@ -201,6 +226,11 @@ class FailureActions:
 
     def _actions(self, place: JobServer) -> Actions:
         node = place.server.node
+        if self._timeouts[node] >= MAX_TIMEOUTS:
+            raise ServerError(
+                f"not tried, because {place.server} gave no answer for {MAX_TIMEOUTS} jobs in a row"
+            )
+        self._asked = node
         if node not in self._open:
             self._open[node] = open_actions(place.server, self._timeout)
         return self._open[node]
@@ -208,8 +238,25 @@ class FailureActions:
 
 def is_place_of(place: JobServer, run: Failure) -> bool:
     """Return False if the record names another server than `place`; True if it names none."""
-    addresses = (str(place.server), place.server.node)
-    return place.instance == run.server or not run.address or run.address in addresses
+    return not run.address or is_of(run, [place.server], [place])
+
+
+def is_of(run: Failure, servers: Iterable[Server], places: Iterable[JobServer]) -> bool:
+    """Return True if a run is known to be of one of these servers.
+
+    Its record has the address or the name that its worker was given, and the instance of the
+    server's process; `places` has the present instances.
+    """
+    return any(run.address in (str(one), one.node) for one in servers) or any(
+        place.instance == run.server for place in places if place.instance
+    )
+
+
+def name_server(run: Failure) -> str:
+    """Return what to do with a run that is of none of the servers that a person has named."""
+    if not run.address:
+        return "its record does not say on which server it was: leave out --server"
+    return f"it was on {run.address}: name that server with --server"
 
 
 def act_on_failures(
@@ -218,7 +265,12 @@ def act_on_failures(
     action: str,
     jobs: Sequence[FailedJob],
     timeout: float,
+    *,
+    named: Collection[Server] = (),
 ) -> Iterator[JobResult]:
-    """Retry (`retry`) or delete (`delete`) failed jobs, one after another."""
-    with closing(FailureActions(execute, places, timeout)) as actions:
+    """Retry (`retry`) or delete (`delete`) failed jobs, one after another.
+
+    `named` are the servers that a person has named: see FailureActions.
+    """
+    with closing(FailureActions(execute, places, timeout, named=named)) as actions:
         yield from actions.retry(jobs) if action == "retry" else actions.delete(jobs)

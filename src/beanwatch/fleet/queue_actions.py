@@ -198,15 +198,23 @@ def plan_jobs(
 ) -> list[Step]:
     """Plan to `kick` or `delete` jobs: one step for each queue and state that has any.
 
-    `count` limits the jobs of each step; None: all. Raises ServerError.
+    `count` limits the jobs of each step; None: all. Raises ServerError, also if the system of a
+    queue cannot delete the jobs that it has in one of the states.
     """
     require_action(targets, "kick" if action == "kick" else "empty")
     steps = []
     for target in targets:
+        system = target.server.system
         for state in states:
             if not has_state(target.server, target.queue, state):
                 continue
             there = known_count(target, state)
+            if there and action == "delete" and state not in system.empties:
+                jobs = count_jobs(target.server, state, there)
+                others = " ".join(f"--only {one}" for one in system.empties)
+                raise UnsupportedError(
+                    f"{target}: {system.name} cannot delete its {jobs}; leave them out: {others}"
+                )
             if there and count != 0:
                 steps.append(Step(target, action, min(there, count or there), state))
     return steps

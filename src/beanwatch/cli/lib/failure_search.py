@@ -11,7 +11,9 @@ from beanwatch.cli.lib.absent_parts import has_redis
 from beanwatch.cli.lib.options import QUERY_TIMEOUT, need_redis
 from beanwatch.cli.lib.output import print_error
 from beanwatch.config import Config
+from beanwatch.fleet.failure_actions import is_of
 from beanwatch.fleet.failure_list import FailureChoice
+from beanwatch.fleet.job_story import find_job_servers
 from beanwatch.fleet.server_failures import Found, keeps_failures, read_all, read_whole
 from beanwatch.net.redis_url import Execute, RedisError, open_redis
 from beanwatch.queues.base import ServerError
@@ -64,8 +66,8 @@ def find_failures(
 ) -> Seen:
     """Return the failed jobs that `choice` selects.
 
-    `is_asked` is true if a person has named these servers. If none of them is one whose workers
-    record failed runs, those of other servers are left out.
+    `is_asked` is true if a person has named these servers. If none of them can find a job by its
+    id, the runs of other servers are left out.
     """
     recorded: list[Failure] = []
     now = time.time()
@@ -78,8 +80,7 @@ def find_failures(
                 f"{count(len(rejected), 'record')} of failed runs cannot be read: {rejected[0]}"
             )
     if is_asked and not any("find" in one.system.actions for one in servers):
-        names = {text for one in servers for text in (one.node, str(one))}
-        recorded = [one for one in recorded if one.address in names]
+        recorded = [one for one in recorded if is_of(one, servers, ())]
     given = FailureChoice(**{name: value for name, value in choice.items() if value is not None})
     if given.id and (found := given.choose(recorded, now)):
         return Seen(found, now, ())
@@ -96,6 +97,22 @@ def find_failures(
             print_error(f"{server.node}: {nouns} not listed")
     every.sort(key=lambda one: -one.failed_at)
     return Seen(given.choose(every, now), now, kept)
+
+
+def leave_out_others(seen: Seen, servers: Sequence[Server]) -> Seen:
+    """Return only the failed jobs that are known to be of these servers.
+
+    A worker may have recorded its server under another address. So the servers are asked which
+    process they are, unless all runs have a known address.
+    """
+    if all(one.node or is_of(one, servers, ()) for one in seen.failures):
+        return seen
+    places = find_job_servers(servers, QUERY_TIMEOUT)
+    for place in places:
+        if place.trouble:
+            print_error(f"some failed runs of {place.server.node} may be left out: {place.trouble}")
+    found = [one for one in seen.failures if one.node or is_of(one, servers, places)]
+    return seen._replace(failures=found)
 
 
 def find_detail(execute: Execute | None, seen: Seen) -> FailureDetail | None:

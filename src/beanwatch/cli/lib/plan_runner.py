@@ -93,15 +93,7 @@ class PlanRunner:
         return click.confirm(f"{self._action.capitalize()} all of these?", err=True)
 
     def _act(self, steps: Sequence[Step]) -> None:
-        console = Console(stderr=True)
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-        )
-        with Progress(
-            *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
-        ) as progress:
+        with make_progress() as progress:
             for number, step in enumerate(steps):
                 title = f"{self._action} {terminal_text(step.target.name)}"
                 task = progress.add_task(title, total=step.jobs)
@@ -125,6 +117,22 @@ class PlanRunner:
                 print_line(f"{describe(step, done)}: not {PAST[self._action]}")
             else:
                 print_line(f"{describe(step, done)}, {PAST[self._action]}")
+
+
+def make_progress() -> Progress:
+    """Return a display of progress on standard error, which shows nothing if that is no terminal.
+
+    Escape the foreign text in the descriptions of its tasks.
+    """
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
 
 
 def describe(step: Step, count: int) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from beanwatch.checks.lib.worker_verdict import decide
 from beanwatch.cli.lib.tables import (
     NAME_WIDTH,
     STYLES,
@@ -12,17 +13,27 @@ from beanwatch.cli.lib.tables import (
     text_column,
 )
 from beanwatch.durations import format_duration
-from beanwatch.store.health import UNKNOWN, decide_health, decide_restarted
+from beanwatch.store.health import UNKNOWN, decide_health
 from beanwatch.store.heartbeats import OWN_KIND, Heartbeat, Worker, heartbeat_tree
 
 
 def worker_style(worker: Worker) -> str:
     """Return the style of a worker's row in tables; "" for a worker without problems."""
+    return STYLES[judge(worker)[0]]
+
+
+def judge(worker: Worker) -> tuple[str, str]:
+    """Return how severe what is wrong with a worker is, and what the check says about it.
+
+    The severity is "critical", "warning" or "" (nothing). The text begins without the worker's
+    health, which has a column of its own.
+    """
     health = decide_health(worker)
-    if health in ("dead", "hung"):
-        return STYLES["critical"]
-    is_warning = health in ("blocked", UNKNOWN) or decide_restarted(worker)
-    return STYLES["warning"] if is_warning else ""
+    state, text = decide(worker)
+    severity = {"ok": "", "unknown": "warning"}.get(str(state), str(state))
+    if health == UNKNOWN:  # as Redis takes no writes
+        severity = severity or "warning"
+    return severity, text.removeprefix(f"{worker.id}: ").removeprefix(health).lstrip(", ")
 
 
 def worker_table(workers: Sequence[Worker]) -> Columns:
@@ -49,10 +60,17 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
         beat = worker.heartbeat
         health = decide_health(worker)
         if beat is None:
-            blank = [""] * (6 + differ)
             words = f"cannot read its record: {worker.problem}" if worker.problem else worker.doubt
-            kind = [""] if has_kinds else []
-            table.add_row(worker.id, *kind, health, *blank, words, style=worker_style(worker))
+            table.add_row(
+                worker.id,
+                *([""] if has_kinds else []),
+                health,
+                *[""] * 5,
+                format_age(worker),
+                *([""] if differ else []),
+                words or judge(worker)[1],
+                style=worker_style(worker),
+            )
             continue
         job = beat.job
         busy_for = beat.beat_at - job.started_at if job and job.started_at else None
@@ -66,7 +84,7 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
             format_duration(busy_for) if busy_for is not None else "",
             count_cell(beat.processed, zero="0"),
             count_cell(beat.failed),
-            f"{worker.age:.1f}s",
+            format_age(worker),
             *([beat.app_version] if differ else []),
             worker.doubt or worker_words(worker, beat, health),
             style=worker_style(worker),
@@ -74,19 +92,28 @@ def worker_table(workers: Sequence[Worker]) -> Columns:
     return table
 
 
+def format_age(worker: Worker) -> str:
+    """Return the age of a worker's last heartbeat."""
+    return f"{worker.age:.1f}s"
+
+
 def worker_words(worker: Worker, beat: Heartbeat, health: str) -> str:
     """Return the text of the last column: the most important remark on a worker.
 
-    It is the place in the code where the worker hangs, else the reason why it is blocked, waiting
-    or stopping, else how its last process that crashed ended, else the note of the job's handler.
+    It is the place in the code where the worker hangs, or why it ended itself or is blocked, else
+    what the check says about it. For a worker without problems, it is the reason why it is waiting
+    or stopping, or the note of the job's handler.
     """
     job = beat.job
     if health == "hung" and job and job.where:
         return job.where
+    if beat.last_words:
+        return beat.last_words
+    severity, text = judge(worker)
+    if severity and not (health == "blocked" and beat.reason):
+        return text
     if beat.reason:
         return beat.reason
-    if decide_restarted(worker):
-        return f"restarted: {beat.last_exit}"
     if job is None:
         return ""
     done = "/".join(f"{n:,}" for n in job.progress if n)

@@ -128,7 +128,11 @@ def empty(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Delete all ready, delayed and buried jobs. Jobs that a worker has reserved are kept."""
+    """Delete all ready, delayed and buried jobs. Jobs that a worker has reserved are kept.
+
+    If a queue has jobs in a state in which its system cannot delete them, nothing is deleted. Then
+    choose the other states with --only.
+    """
     config, targets = load_targets(config_file, servers, queue_glob)
     with exit_1_on(ServerError, failure="cannot empty queues"):
         steps = plan_jobs(targets, "delete", only or FREE_STATES)

@@ -12,6 +12,7 @@ from beanwatch.queues.base import SERVER_ONLY, ProtocolError, ReaderOptions, Ser
 from beanwatch.queues.model import ServerState
 from beanwatch.queues.registry import DEFAULT_SCHEME
 from beanwatch.queues.servers import Server
+from beanwatch.store.fleet import is_child, is_of_interest
 from beanwatch.store.health import UNKNOWN, decide_health, decide_restarted
 from beanwatch.store.heartbeats import Worker, read_redis, read_workers
 from beanwatch.store.redis_state import describe_state, find_problems
@@ -109,7 +110,8 @@ def probe_heartbeats(
 ) -> Iterator[Finding]:
     """Test that every expected worker has a heartbeat, and that no worker is dead or hung.
 
-    A worker of a group may be dead if enough of the group live.
+    A worker of a group may be dead if enough of the group live. A process that another worker has
+    forked is no member.
     """
     if redis is None:
         yield Finding("heartbeats", "unused", "skipped: Redis is off")
@@ -134,15 +136,20 @@ def probe_heartbeats(
     bad = {
         worker: state for worker, state in health.items() if state in ("dead", "hung", "missing")
     }
+    found = {worker.id: worker for worker in workers}
+
+    def is_in_a_group(worker: str) -> bool:
+        return any(matches(worker, group.glob) for group in groups)
+
+    for one in workers:
+        if not is_of_interest(one, found, expected.__contains__, is_in_a_group):
+            bad.pop(one.id, None)
+    whole = [worker.id for worker in workers if not is_child(worker)]
     for group in groups:
-        members = [worker for worker in health if matches(worker, group.glob)]
-        live = sum(health[worker] not in ("dead", "missing") for worker in members)
+        members = [worker for worker in whole if matches(worker, group.glob)]
+        live = sum(health[worker] != "dead" for worker in members)
         if live < group.least:
             bad[group.glob] = f"short of workers: {live} of {group.least} live"
-        else:
-            for worker in set(members).difference(expected):
-                if health[worker] == "dead":
-                    del bad[worker]
     yield from _judge_records(workers)
     restarted = [worker.id for worker in workers if decide_restarted(worker)]
     if not health and not bad:
