@@ -4,8 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from beanwatch.checks.lib.runbook_page import find_entry
-from beanwatch.checks.registry import CHECKS
+from beanwatch.checks.lib.runbook_page import find_entry, parse_headings, read_runbook
+from beanwatch.checks.lib.services import answers_services, plan_services
+from beanwatch.checks.registry import CHECKS, find_check
+from beanwatch.cli.runbook import find_section
+from beanwatch.config.reader import parse
+from beanwatch.queues.servers import resolve_servers
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -104,12 +108,38 @@ def test_the_part_for_an_alert_is_printed_under_any_of_its_names(run: Run, name:
         *((check.service, check.heading) for check in CHECKS),
         ("depth of email.regular", "queue-depth"),
         ("Consumers of all queues", "queue-consumers"),
+        ("worker web1.image-1", "worker-heartbeat"),
+        ("other job failures", "job-failures"),
     ],
 )
 def test_the_name_of_a_service_in_nagios_is_enough(run: Run, service: str, heading: str) -> None:
     code, out, _ = run("beanwatch", "runbook", service)
     assert code == 0
     assert out.startswith(f"## {heading}\n")
+
+
+SITE = """
+[servers]
+q1 = "127.0.0.1:11300"
+[servers.jobs]
+url = "redis://127.0.0.1/2"
+layout = "sidekiq"
+[workers]
+expected = ["web1.image-1", { glob = "k8s.*", least = 2 }]
+[queues."email.*".depth]
+warning = 5
+"""
+
+
+@pytest.mark.parametrize("text", ["", SITE])
+def test_each_name_that_a_service_can_have_leads_to_the_section_of_its_check(text: str) -> None:
+    config, parts = parse(text), parse_headings(read_runbook())
+    kinds = [("images", "crop")] if text else []
+    planned = plan_services(config, resolve_servers(config.servers), kinds=kinds)
+    services = [*planned, *answers_services(planned)]
+    assert {one.check for one in services} == {check.name for check in CHECKS}
+    found = {one.name: find_section(parts, one.name).partition("\n")[0] for one in services}
+    assert found == {one.name: f"## {find_check(one.check).heading}" for one in services}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ COMMANDS = {
     "top": "show servers, queues and workers on one screen, problems first",
     "web": "serve the live page: queues, workers, failures, checks, and what to do",
     "workers": "list workers; stop, restart or pause them, or show what they do",
-    "job": "show the recorded runs of a job, and its present state",
+    "job": "show the recorded runs of a job, and its present state; kick or delete it",
     "failures": "list failed runs, with reason and traceback; retry or delete their jobs",
     "queues": "list queues; kick, delete or move their jobs; empty, pause or resume them",
     "install": "install plugins, configuration files or systemd units on this host",

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from beanwatch.checks.lib.runbook_page import parse_headings, read_runbook
-from beanwatch.checks.registry import CHECKS
+from beanwatch.checks.registry import CHECKS, JOBS, QUEUE, SERVER, WORKERS, RegisteredCheck
 from beanwatch.cli.lib.output import print_text
 
 
@@ -37,12 +37,26 @@ def find_section(parts: dict[str, str], alert: str) -> str:
     """Return the section for an alert. Raises UsageError, with similar headings or all of them."""
     name = alert.lower().removeprefix("check_").lstrip("#")
     name = name.replace("_", "-").replace(" ", "-")
-    for check in CHECKS:
-        service = check.service.replace(" ", "-")
-        if name == service or name.startswith(f"{service}-of-"):  # "depth of email.regular"
-            name = check.heading
+    name = next((check.heading for check in CHECKS if is_service(check, name)), name)
     if name in parts:
         return parts[name]
     near = difflib.get_close_matches(name, parts, 1)
     hint = f"did you mean {near[0]}?" if near else f"its headings are: {', '.join(parts)}"
     raise click.UsageError(f"the runbook has no heading {alert!r}; {hint}")
+
+
+def is_service(check: RegisteredCheck, name: str) -> bool:
+    """Return True if `plan_services` gives this name to a service of the check.
+
+    `name` is in lower case, with `-` for each space.
+    """
+    beginnings = {
+        SERVER: [f"{check.service} "],  # "queue server answers"
+        QUEUE: [f"{check.service} of "],
+        WORKERS: ["worker ", "workers "],
+        JOBS: ["failures of "],
+    }.get(check.subject, [])
+    if check.server_field:
+        beginnings.append("failed jobs of ")
+    names = [text.replace(" ", "-") for text in (check.service, f"other {check.service}")]
+    return name in names or any(name.startswith(text.replace(" ", "-")) for text in beginnings)
