@@ -37,7 +37,15 @@ function decode(string $body): array
 function delay(string $seconds): int
 {
     $asked = JobEnd::retry($seconds === 'nan' ? NAN : (float) $seconds);
-    return Verdict::ofError($asked, ['reserves' => 1, 'kicks' => 0], 5)->delay;
+    $stats = ['reserves' => 1, 'releases' => 0, 'buries' => 0, 'kicks' => 0];
+    return Verdict::ofError($asked, $stats, 5)->delay;
+}
+
+/** What becomes of a job that fails, with these statistics and five attempts. */
+function fail(string $stats): array
+{
+    $verdict = Verdict::ofError(new DomainException('no'), json_decode($stats, true), 5);
+    return [$verdict->outcome, $verdict->reason, $verdict->delay];
 }
 
 /** The syntax of a file, as `php -l` checks it; '' if it is right. */

@@ -14,7 +14,8 @@ from beanwatch.net.redis_url import parse_redis_url
 from beanwatch.store.ledger import find_buried, read_job, read_job_by_id
 from beanwatch.store.outcome_counts import JobKind, read_outcomes
 from beanwatch.worker.api.envelope import EnvelopeError, decode, derive_id
-from beanwatch.worker.core.decide import FIRST_BACKOFF, MAX_DELAY, check_delay
+from beanwatch.worker.core.connection_protocol import JobStats
+from beanwatch.worker.core.decide import FIRST_BACKOFF, MAX_DELAY, check_delay, decide_end
 from tests.conftest import Result
 from tests.php_worker.conftest import PHP_FILES, PREDIS, PhpWorker, Site
 from tests.php_worker.php import PhpLoop
@@ -22,6 +23,7 @@ from tests.real import wait_until
 
 Run = Callable[..., Result]
 MAX_BODY = 65_535  # bytes, in beanstalkd
+LAST = "attempt 5, the last; not counted: "
 
 
 def finish(site: Site, worker: PhpWorker, *bodies: tuple[Any, ...]) -> list[dict[str, Any]]:
@@ -123,6 +125,32 @@ def test_a_delay_that_beanstalkd_cannot_have_is_limited_as_by_our_own_worker(
                 check_delay(asked)
             )
         assert 2 < loop.ask(b"nan") <= FIRST_BACKOFF
+
+
+@pytest.mark.parametrize(
+    ("reserves", "releases", "outcome", "reason"),
+    [
+        (1, 0, "retry", "no"),
+        (6, 0, "retry", "no"),  # its first five deliveries were to dead connections
+        (9, 3, "retry", "no"),
+        (5, 4, "buried", "no (attempt 5, the last)"),
+        (6, 4, "buried", f"no ({LAST}1 delivery that nobody acknowledged)"),
+        (10, 4, "buried", f"no ({LAST}5 deliveries that nobody acknowledged)"),
+    ],
+)
+def test_deliveries_that_nobody_acknowledged_are_no_attempts(
+    reserves: int, releases: int, outcome: str, reason: str
+) -> None:
+    counters = {"reserves": reserves, "releases": releases, "buries": 0, "kicks": 0}
+    with PhpLoop(PHP_FILES / "pheanstalk", "fail") as loop:
+        found, why, delay = loop.ask(json.dumps(counters).encode())
+    assert (found, why.removeprefix("DomainException: ")) == (outcome, reason)
+    longest = FIRST_BACKOFF * 2**releases if outcome == "retry" else 0
+    assert longest / 2 <= delay <= longest
+    # Our own worker decides the same while Redis is away.
+    stats = JobStats(1, "t", priority=9, ttr=60, age=0, delay=0, **counters)
+    own = decide_end(RuntimeError("no"), stats, 5, unstarted=None)
+    assert (own.outcome, own.reason.removeprefix("RuntimeError: ")) == (outcome, reason)
 
 
 def test_a_long_job_keeps_its_ttr(site: Site) -> None:

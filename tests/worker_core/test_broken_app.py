@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from beanwatch.worker.control.restart_check import RestartCheck, find_directory
 from beanwatch.worker.core.start import decide_start_delay
 from tests.conftest import Result
 from tests.real import Redis, closed_port, wait_until
@@ -178,3 +179,25 @@ def test_of_many_workers_one_restarts_and_runs_before_the_others_are_told(
         start_shop("--restart-spread", 0, name=ended[0])  # as a supervisor does
         assert told.result(60).code == 0
     assert other.exit_code() == 10
+
+
+def test_the_trial_runs_where_the_next_instance_will_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    current = tmp_path / "current"
+    current.symlink_to("old")
+    monkeypatch.chdir(current)
+    directory = find_directory({"PWD": str(current)})
+    assert directory == str(current), "not its target, which the next deploy leaves"
+    assert find_directory({"PWD": "/"}) == find_directory({}) == str(tmp_path / "old")
+    check = RestartCheck(["/bin/sh", "-c", "pwd -P >&2; exit 13"], directory, [13])
+    current.unlink()
+    current.symlink_to("new")
+    assert check.find_fault() == str(tmp_path / "new")
+
+
+def test_a_release_that_was_deleted_cannot_be_tried_and_refuses_no_restart(tmp_path: Path) -> None:
+    assert RestartCheck(["/bin/sh"], str(tmp_path / "gone"), [13]).find_fault() == ""
+    assert "cannot run /bin/gone" in RestartCheck(["/bin/gone"], "/", [13]).find_fault()

@@ -99,6 +99,36 @@ def test_a_failing_job_runs_max_attempts_times_and_as_often_after_each_kick(
     assert runs == max_attempts * (kicks + 1)
 
 
+@given(st.integers(1, 20), st.integers(0, 5), st.integers(1, 200))
+def test_deliveries_of_which_nobody_knows_whether_they_ran_are_no_attempts(
+    max_attempts: int, kicks: int, lost: int
+) -> None:
+    runs = buries = 0
+    for kicked in range(kicks + 1):
+        while True:
+            now = stats(
+                reserves=lost + runs + 1, releases=runs - buries, buries=buries, kicks=kicked
+            )
+            runs += 1
+            verdict = decide_end(ValueError(), now, max_attempts, unstarted=None)
+            if verdict.action == "bury":
+                buries += 1
+                break
+    assert runs == max_attempts * (kicks + 1)
+    assert f"(attempt {runs}, the last; not counted: {lost} deliver" in verdict.reason
+    known = decide_end(ValueError(), now, max_attempts, unstarted=lost)
+    assert known.reason == f"ValueError (attempt {runs}, the last)"
+
+
+def test_a_backoff_gets_the_number_of_the_attempt_without_deliveries_that_may_not_have_run() -> (
+    None
+):
+    now = stats(reserves=8, releases=1)
+    for unstarted, attempt in ((None, 2), (6, 2), (2, 6), (0, 8)):
+        verdict = decide_end(ValueError(), now, 20, backoff=float, unstarted=unstarted)
+        assert verdict.delay == attempt
+
+
 @pytest.mark.parametrize(
     ("error", "options", "outcome", "action"),
     [

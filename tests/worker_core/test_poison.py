@@ -36,6 +36,21 @@ def test_a_job_that_was_handed_to_dead_connections_runs_as_if_it_were_new(
         assert not redis.keys("{beanwatch}:started:*"), "each run was acknowledged"
 
 
+def test_without_redis_a_job_that_was_handed_to_dead_connections_is_retried_as_often(
+    start_worker: StartWorker, broker: Broker
+) -> None:
+    job_id = broker.put("fail")
+    lose_deliveries(broker, job_id, 6)  # its max_attempts is 3
+    worker = start_worker(redis=f"redis://127.0.0.1:{closed_port()}/0")
+    wait_until(lambda: worker.outcomes("fail") == ["retry", "retry", "buried"])
+    # Nobody knows whether it ran before, so the number of an attempt is that of its delivery.
+    assert [run["attempt"] for run in worker.runs("fail")] == [7, 8, 9]
+    last = worker.runs("fail")[-1]["reason"]
+    assert last.endswith(
+        "(attempt 3, the last; not counted: 6 deliveries that nobody acknowledged)"
+    )
+
+
 def test_workers_behind_connections_that_stay_half_open_poison_no_job(
     start_worker: StartWorker, broker: Broker, proxy: Callable[[str], Proxy]
 ) -> None:

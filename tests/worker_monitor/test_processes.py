@@ -1,5 +1,6 @@
 """Processes with a monitor that fork, are killed, are stuck in C code, or end with an error."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from beanwatch.checks.lib.chosen_workers import is_told_by_parent, with_process
+from beanwatch.checks.lib.chosen_workers import with_process
 from beanwatch.checks.lib.plugin import Critical, Warn
 from beanwatch.checks.lib.worker_verdict import decide, decide_left
+from beanwatch.store.fleet import is_of_interest
 from beanwatch.store.heartbeats import WORKERS_KEY, Worker
 from tests.real import ROOT, Redis, stop_process, wait_until
 from tests.worker_monitor.conftest import Fleet
@@ -51,6 +53,25 @@ def program(redis: Redis, fleet: Fleet, tmp_path: Path) -> Iterator[Program]:
     with one.process:
         yield one
         stop_process(one.process)
+
+
+def test_half_a_line_that_a_program_prints_spoils_no_line_of_the_log(tmp_path: Path):
+    script = (
+        "import os\n"
+        "from beanwatch.worker import WorkerMonitor\n"
+        "monitor = WorkerMonitor('w1', ['email'], kind='celery', redis='')\n"
+        "monitor.start()\n"
+        "for n in (1, 2):\n"
+        "    with monitor.job('email', 'crop', f'id-{n}'): os.write(2, b'50 %')\n"
+        "monitor.stop()\n"
+    )
+    env = {**os.environ, "BEANWATCH_LOG_FORMAT": "json"}
+    argv = [sys.executable, "-c", script]
+    done = subprocess.run(argv, capture_output=True, cwd=tmp_path, env=env, timeout=60, check=True)
+    lines = [line for line in done.stderr.split(b"\n") if line]
+    assert lines.count(b"50 %") == 2
+    logged = [json.loads(line)["context"] for line in lines if line != b"50 %"]
+    assert [one["id"] for one in logged if "outcome" in one] == ["id-1", "id-2"]
 
 
 def grow_old(redis: Redis, worker: str, fleet: Fleet) -> Worker:
@@ -157,9 +178,13 @@ def test_a_child_that_died_is_told_by_its_parent_and_with_its_parent(
     child = grow_old(redis, "web1.w1-2", fleet)
     parent = fleet.find(W1)
     assert parent is not None
-    assert not is_told_by_parent(child, {W1: parent}), "the parent is well"
-    assert is_told_by_parent(child, {}), "the parent has ended"
-    assert is_told_by_parent(child, {W1: parent._replace(age=60.0)})
+
+    def is_told(found: dict[str, Worker]) -> bool:
+        return is_of_interest(child, found, lambda _: False, lambda _: False)
+
+    assert is_told({W1: parent}), "the parent is well"
+    assert not is_told({}), "the parent has ended"
+    assert not is_told({W1: parent._replace(age=60.0)})
     os.kill(orphan, signal.SIGKILL)
 
 

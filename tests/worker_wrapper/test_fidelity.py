@@ -1,5 +1,6 @@
 """`beanwatch run` changes nothing: input, output, exit codes, signals, process state."""
 
+import json
 import os
 import pty
 import signal
@@ -51,6 +52,19 @@ def test_input_and_output_are_passed_through_untouched(run: Run) -> None:
     out, err = program.process.communicate(data, timeout=60)
     assert out == data
     assert err == data
+
+
+def test_half_a_line_that_the_program_prints_spoils_no_line_of_the_log(run: Run) -> None:
+    argv = ["sh", "-c", 'printf "50 %%" >&2; exec "$0" "$@"', *TELLER]
+    options = ["--log-file", ""]  # standard error, which is a pipe
+    program = run(*argv, options=options, env={"BEANWATCH_LOG_FORMAT": "json"})
+    program.tell("notify", "X_BEANWATCH_JOB=backup")
+    program.tell("notify-and-exit", "X_BEANWATCH_DONE=ok", 0)
+    code, _, err = program.end()
+    assert code == 0
+    first, *lines = filter(None, err.split(b"\n"))
+    assert first == b"50 %"
+    assert "backup" in [json.loads(line)["context"].get("job") for line in lines]
 
 
 def test_a_program_sees_nothing_of_beanwatch(tmp_path: Path) -> None:

@@ -12,6 +12,19 @@ MAX_OUTPUT = 1000  # characters of the child's last line
 _OWN_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 
 
+def find_directory(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the working directory, by the name with which it was entered if that is known.
+
+    A deploy may replace a link in that name: then the next instance begins in another directory.
+    """
+    named, present = environment.get("PWD", ""), os.getcwd()
+    try:
+        is_same = os.path.isabs(named) and os.path.samefile(named, present)
+    except OSError:
+        is_same = False
+    return named if is_same else present
+
+
 class RestartCheck:
     """Runs `command`, which imports the application and exits, before the worker obeys a restart.
 
@@ -70,7 +83,8 @@ class RestartCheck:
         except subprocess.TimeoutExpired:
             return f"importing the application takes longer than {self._timeout:g} s"
         except OSError as error:
-            if error.errno == errno.ENOENT:
+            # Without the directory, a release that was deleted, nothing can be tried.
+            if error.errno == errno.ENOENT and os.path.isdir(self._directory):
                 return f"cannot run {self._command[0]}: {error.strerror}"
             return ""  # no process can be started now; that says nothing about the application
         if done.returncode not in self._broken:

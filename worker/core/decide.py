@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
+from beanwatch.words import count
 from beanwatch.worker.api.errors import Bury, Discard, JobStopped, JobTimeout, Retry
 from beanwatch.worker.core.connection_protocol import Action, JobStats
 from beanwatch.worker.monitor.exceptions import find_only_cause, format_exception_line
@@ -43,6 +44,18 @@ def count_unacknowledged(stats: JobStats) -> int:
     return stats.reserves - 1 - stats.releases - stats.buries
 
 
+def count_attempts(stats: JobStats, unstarted: int | None) -> int:
+    """Return how many runs of a job count as attempts, with this one.
+
+    `unstarted` earlier deliveries never became a run. If that number is unknown (None), deliveries
+    that nobody acknowledged do not count: many may have been to a dead connection. `decide_poison`
+    limits these.
+    """
+    if unstarted is None:
+        unstarted = max(0, count_unacknowledged(stats))
+    return stats.reserves - unstarted
+
+
 def decide_poison(stats: JobStats, max_attempts: int, started: int | None) -> str:
     """Return why a job must be buried before it runs again (it is "poison"); "" if it may run.
 
@@ -74,9 +87,11 @@ def decide_end(
     max_attempts: int,
     backoff: Backoff = None,
     on_timeout: str = "retry",
+    unstarted: int | None = 0,
 ) -> Verdict:
     """Decide what happens after the handler returned (`error` is None) or raised `error`.
 
+    `unstarted` is as in `count_attempts`.
     Raises whatever the application's backoff function raises, and TypeError or ValueError if its
     result is not a number.
     """
@@ -95,11 +110,15 @@ def decide_end(
     outcome = "timeout" if isinstance(error, JobTimeout) else "retry"
     if outcome == "timeout" and on_timeout == "bury":
         return Verdict(outcome, "bury", reason)
-    if max_attempts and stats.reserves >= max_attempts * (stats.kicks + 1):
-        last = f"{reason} (attempt {stats.reserves}, the last)"
-        return Verdict("timeout" if outcome == "timeout" else "buried", "bury", last)
+    attempt = count_attempts(stats, unstarted)
+    if max_attempts and attempt >= max_attempts * (stats.kicks + 1):
+        last = f"{reason} (attempt {attempt}, the last"
+        if unstarted is None and (others := stats.reserves - attempt):
+            deliveries = count(others, "delivery", "deliveries")
+            last += f"; not counted: {deliveries} that nobody acknowledged"
+        return Verdict("timeout" if outcome == "timeout" else "buried", "bury", f"{last})")
     asked = error.delay if isinstance(error, Retry) else None
-    delay = decide_delay(stats.reserves, backoff) if asked is None else asked
+    delay = decide_delay(attempt, backoff) if asked is None else asked
     return Verdict(outcome, "release", reason, check_delay(delay))
 
 

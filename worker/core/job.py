@@ -67,7 +67,10 @@ class RunningJob(ObservedJob):
 
     @property
     def attempt(self) -> int:
-        """Return the number of this run; 1 is the first. Deliveries without a run do not count."""
+        """Return the number of this run; 1 is the first.
+
+        Deliveries without a run do not count, unless nobody knows which they are (Redis is away).
+        """
         return self.stats.reserves - self.unstarted
 
     @property

@@ -16,7 +16,7 @@ from beanwatch.worker.api.errors import WorkerError
 from beanwatch.worker.api.resource import Resources
 from beanwatch.worker.control.command_handler import CommandHandler
 from beanwatch.worker.control.listener import Listener
-from beanwatch.worker.control.restart_check import RestartCheck
+from beanwatch.worker.control.restart_check import RestartCheck, find_directory
 from beanwatch.worker.control.restarter import Restarter
 from beanwatch.worker.core.connection import WorkerConnection
 from beanwatch.worker.core.decide import jitter_limit
@@ -160,7 +160,7 @@ class Process:
         )
         host = HostWatch(state, connection, guards.temporary, host_limits, log)
         record = HeartbeatRecord(identity, state, host, telemetry.counter)
-        check = RestartCheck(settings.check_command, os.getcwd(), (USAGE, NO_APP))
+        check = RestartCheck(settings.check_command, find_directory(), (USAGE, NO_APP))
         restarter = Restarter(check, state, connection, log)
         heartbeats = HeartbeatReporter(
             telemetry.heartbeat_writer,

@@ -4,7 +4,6 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any
 
-from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.redis_url import RedisError
@@ -114,16 +113,16 @@ class Runner:
             return OK
         limits = decide_limits(job.envelope, self._app.handlers.get(job.name), self._limits)
         attempts, on_timeout = limits.attempts(job.clock()), limits.on_timeout
-        stats = replace(job.stats, reserves=job.attempt) if job.unstarted else job.stats
+        unstarted = job.unstarted if job.start_is_recorded else None
         try:
-            return decide_end(error, stats, attempts, limits.backoff, on_timeout)
+            return decide_end(error, job.stats, attempts, limits.backoff, on_timeout, unstarted)
         except Exception as wrong:
             self._make_log(job).error(
                 "the backoff or delay of {job} failed, the worker uses the default backoff",
                 exc_info=wrong,
             )
             plain = RuntimeError(format_exception_line(error))
-            return decide_end(plain, stats, attempts, None, on_timeout)
+            return decide_end(plain, job.stats, attempts, None, on_timeout, unstarted)
 
     def _ignore(self, job: RunningJob, problem: str) -> None:
         self._ignored.report(problem, job.queue, job.id)

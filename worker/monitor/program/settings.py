@@ -63,7 +63,9 @@ class MonitorSettings(NamedTuple):
 
     def open_log(self) -> LogOutput:
         """Open the log file. Raises OSError."""
-        return LogOutput(self.log_file, pick_processors(self.log_format), stream=STDERR)
+        output = LogOutput(self.log_file, pick_processors(self.log_format), stream=STDERR)
+        output.start_on_new_lines()  # the program prints there, too
+        return output
 
     def make_reports(self, instance: str, output: LogOutput) -> Reports:
         """Make the objects through which this process reports."""

@@ -38,12 +38,12 @@ final class Verdict
         }
         if (self::isLast($stats, $maxAttempts) && !($error instanceof Interrupted && $outcome === 'retry')) {
             $outcome = $outcome === 'timeout' ? 'timeout' : 'buried';
-            return new self($outcome, 'bury', "$reason (attempt {$stats['reserves']}, the last)", 0, $error);
+            return new self($outcome, 'bury', "$reason (" . self::describeLast($stats) . ')', 0, $error);
         }
         $delay = match (true) {
             $error instanceof JobEnd && $error->delay !== null && !is_nan($error->delay) => $error->delay,
             $error instanceof Interrupted && $outcome === 'retry' => 0.0,  // another worker takes it now
-            default => self::backoff((int) $stats['reserves']),
+            default => self::backoff(self::countAttempts($stats)),
         };
         $delay = (int) ceil(min(max($delay, 0.0), Envelope::MAX_NUMBER));
         return new self($outcome, 'release', $reason, $delay, $error);
@@ -56,7 +56,7 @@ final class Verdict
      */
     public static function ofPoison(array $stats, int $maxAttempts): ?self
     {
-        $unacknowledged = $stats['reserves'] - 1 - $stats['releases'] - $stats['buries'];
+        $unacknowledged = self::countUnacknowledged($stats);
         if ($unacknowledged < self::DELIVERIES_PER_RUN * $maxAttempts * ($stats['kicks'] + 1)) {
             return null;
         }
@@ -74,7 +74,35 @@ final class Verdict
     /** @param array<string, mixed> $stats */
     private static function isLast(array $stats, int $maxAttempts): bool
     {
-        return $stats['reserves'] >= $maxAttempts * ($stats['kicks'] + 1);
+        return self::countAttempts($stats) >= $maxAttempts * ($stats['kicks'] + 1);
+    }
+
+    /** @param array<string, mixed> $stats */
+    private static function describeLast(array $stats): string
+    {
+        $others = self::countUnacknowledged($stats);
+        $left = $others === 0 ? '' : "; not counted: $others " . ($others === 1 ? 'delivery' : 'deliveries')
+            . ' that nobody acknowledged';
+        return 'attempt ' . self::countAttempts($stats) . ", the last$left";
+    }
+
+    /**
+     * Return how many runs of the job count as attempts, with this one.
+     *
+     * Nobody knows which of the deliveries that were never acknowledged became a run. Many may have been to a dead
+     * connection, so none of them counts. ofPoison limits them.
+     *
+     * @param array<string, mixed> $stats
+     */
+    private static function countAttempts(array $stats): int
+    {
+        return $stats['reserves'] - self::countUnacknowledged($stats);
+    }
+
+    /** @param array<string, mixed> $stats */
+    private static function countUnacknowledged(array $stats): int
+    {
+        return max(0, $stats['reserves'] - 1 - $stats['releases'] - $stats['buries']);
     }
 
     /** Return seconds; up to a half is taken off at random, so that jobs do not all come back at once. */

@@ -45,7 +45,7 @@ class LogOutput:
         self._processors = processors
         self._lost = 0  # lines lost since the last one that was written
         self._is_torn = False  # only a part of the last line was written
-        self._has_jobs = False  # jobs run in this process, and may print anything
+        self._has_jobs = False  # jobs or the program of this process may print anything
         self._is_shared = False  # what jobs print goes into the same file as the log
         self._size = 0  # of that file after our last line, if it is a regular one; bytes
         self._must_reopen = False
@@ -76,14 +76,21 @@ class LogOutput:
         """Keep apart from the log what jobs and their child processes print, line end or not.
 
         What they print on standard output goes to standard error, if the log is on standard output.
-        If both are the same file, each line of the log begins on a new line there.
+        If both are the same file, see `start_on_new_lines`.
         """
-        self._has_jobs = True
         if not self._path:
             try:
                 os.dup2(STDERR, STDOUT)
             except OSError:  # standard error is closed: then the stream is shared
                 pass
+        self.start_on_new_lines()
+
+    def start_on_new_lines(self) -> None:
+        """Begin each line on a new line if the log goes where this process or its children print.
+
+        They may print half a line. Without this, it would be a part of the next line of the log.
+        """
+        self._has_jobs = True
         self._note_sharing()
 
     def write(self, line: bytes) -> None:
