@@ -124,8 +124,8 @@ def retention_of(path: str) -> str:
     if path in native():
         return SHORT
     is_kept = {
-        "server": True,
-        "workers": True,
+        "server": measure != "problem",
+        "workers": measure != "success",
         "queue": measure in paths.ESSENTIAL,
         "job": (stem in outcomes.NAMES and measure == "count")
         or (stem, measure) == ("duration", "upper_95"),
