@@ -375,15 +375,15 @@ def test_systemd_is_told_ready_alive_and_stopping(
 
 
 def test_workers_are_sent_from_their_heartbeats(
-    beanstalkd: Beanstalkd, redis_server: Redis, sink: Sink, run: Run, tmp_path: Path
+    beanstalkd: Beanstalkd, old_redis: Redis, sink: Sink, run: Run, tmp_path: Path
 ):
     from beanwatch.store.heartbeats import WORKERS_KEY, encode_heartbeat, worker_key
 
     now = time.time()
     alive = make_beat(
-        state="idle", interval=20, beat_at=now, loop_at=now, restarts=3, disk_free=1 << 30
+        state="idle", interval=2, beat_at=now, loop_at=now, restarts=3, disk_free=1 << 30
     )
-    with redis_server.client() as client:
+    with old_redis.client() as client:
         for worker, beat, age in (("web1.w1", alive, 0), ("web1.w2", alive, 100)):
             client.zadd(WORKERS_KEY, {worker: now - age})
             client.set(worker_key(worker), encode_heartbeat(beat))
@@ -391,7 +391,7 @@ def test_workers_are_sent_from_their_heartbeats(
         *("beanwatch", "collect", "--once", "--server", beanstalkd.address),
         *("--graphite", sink.address, "--state", tmp_path / "s", "--redis"),
     )
-    assert run(*argv, redis_server.url).code == 0
+    assert run(*argv, old_redis.url).code == 0
     wait_until(lambda: values(sink, "beanwatch.workers.live"))
     assert values(sink, "beanwatch.workers.live") == [1]
     assert values(sink, "beanwatch.workers.dead") == [1]
