@@ -202,14 +202,14 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
         limit = collect.timeout * 2 + max(collect.timeout, collect.queues_interval)
         answered, well = collector.once(round(time.time()), limit)
         return 2 if not answered else 0 if well and answered == len(servers) else 1
+    # Block the signals, and wait for them with sigtimedwait. A signal handler could interrupt the
+    # main thread while that holds a lock which the handler needs. New threads inherit the mask.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     if collect.listen:
         nodes = [server.node for server in servers]
         stack.enter_context(
             listening(collect.listen, make_pages(board, nodes, collector.is_alive), problems)
         )
-    # Block the signals, and wait for them with sigtimedwait. A signal handler could interrupt the
-    # main thread while that holds a lock which the handler needs. New threads inherit the mask.
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     collector.run(wait_for_signal)
     return 0
 
