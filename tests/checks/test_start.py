@@ -101,7 +101,11 @@ def list_extra(environ: dict[str, str], *argv: str) -> tuple[set[str], set[str]]
         ("queue_buried", QUEUES, set()),
         ("queue_age", {*QUEUES, "net.files", "queues.beanstalkd.heads"}, set()),
         ("queue_server", {*QUEUES, "net.files"}, set()),
-        ("worker_heartbeat", {*REDIS, "store.black_box", "store.health", "store.stops"}, HIREDIS),
+        (
+            "worker_heartbeat",
+            {*REDIS, "store.black_box", "store.fleet", "store.health", "store.stops"},
+            HIREDIS,
+        ),
         ("job_failures", {*REDIS, "store.outcome_counts"}, HIREDIS),
         ("redis", REDIS, HIREDIS),
     ],
