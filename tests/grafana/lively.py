@@ -49,6 +49,9 @@ q2 = "{q2}"
 [redis]
 url = "{redis}"
 
+[workers]
+expected = [{{ glob = "app1.bulk-*", least = 1 }}]
+
 [graphite]
 address = "{carbon}"
 

@@ -33,7 +33,7 @@ GAUGES = {
     'collector_poll_age_seconds{server="silent"}': 121,
     **{
         f'worker_state{{worker="web1.{state}",state="{state}"}}': 1
-        for state in ("dead", "hung", "blocked")
+        for state in ("dead", "hung")
     },
 }
 # Counters that rise by this number at each scrape in trouble.
@@ -54,7 +54,10 @@ COUNTERS = {
 
 
 class Fleet:
-    """The page of a fleet that is well, is in every trouble, or has no worker left."""
+    """The page of a fleet that is well, is in every trouble, or has only blocked workers left.
+
+    Workers that are blocked are not told while a server is down.
+    """
 
     def __init__(self) -> None:
         self.is_well, self.has_workers = True, True
@@ -68,6 +71,8 @@ class Fleet:
         values['collector_queues_success{server="q1"}'] = int(self.is_well)
         values["workers_success"] = int(self.is_well)
         values["workers_live"] = int(self.has_workers)
+        blocked = 'worker_state{worker="web1.blocked",state="blocked"}'
+        values[blocked] = int(not self.has_workers)
         return "".join(f"beanwatch_{name} {value}\n" for name, value in values.items())
 
 
@@ -86,7 +91,7 @@ def test_each_alert_is_told_when_it_fires_and_when_it_ends(tmp_path: Path) -> No
     rules.write_text(read_rules(FASTER))
     (group,) = yaml.safe_load(rules.read_text())["groups"]
     every = {(r["alert"], r["labels"]["severity"]) for r in group["rules"] if "alert" in r}
-    nobody = {("BeanwatchNoWorker", "critical")}
+    nobody = {("BeanwatchNoWorker", "critical"), ("BeanwatchWorkerBlocked", "warning")}
     fleet = Fleet()
     with HttpSink() as sink, MetricsPage(fleet.page) as page:
         routes = configure_alertmanager(sink.url)

@@ -175,6 +175,7 @@ def test_every_rule_is_quiet_when_all_is_well_and_fires_when_it_is_not(fleet: Li
             failures_critical="email_digest.email_send",
             buried="q1.email_digest",
             worker_hung="app2.mail-2",
+            worker_hung_long="app2.mail-2",
             worker_restarted="app2.mail-2",
             jobs_lost="email_priority.email_send",
             consumers_no_consumer="q2.webhooks",
@@ -199,7 +200,19 @@ def test_every_rule_is_quiet_when_all_is_well_and_fires_when_it_is_not(fleet: Li
     # When no worker is left
     for name in fleet.workers:
         fleet.kill_worker(name)
-    alerts.wait(no_worker="workers")
+    alerts.wait(no_worker="workers", workers_missing="app1_bulk-_")
+
+    # When a server shows problems, and its queues cannot be read; when Redis is away
+    for path in ("server.q9.problem 2", "collector.q9.queues_success 0"):
+        name, _, value = path.partition(" ")
+        fleet.graphite.send(f"{PREFIX}.{name}", float(value))
+    fleet.redis.stop()
+    alerts.wait(
+        server_problem_warning="q9",
+        server_problem_critical="q9",
+        queues_not_read="q9",
+        heartbeats_not_read="workers",
+    )
 
     # When the collector ends
     fleet.stop_collector()

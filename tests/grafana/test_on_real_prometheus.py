@@ -143,5 +143,5 @@ def test_an_alert_reaches_its_receiver_and_ends_when_its_cause_does(fleet: Scrap
         for alert in alerts
         if alert["labels"]["alertname"] == "BeanwatchServerDown"
     }
-    assert text == "Server q1 does not answer"
+    assert text == "The collector cannot read server q1"
     assert all("/runbook/#" in alert["annotations"]["runbook_url"] for alert in alerts)
