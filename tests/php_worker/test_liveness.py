@@ -302,10 +302,16 @@ def start_twin(site: Site, first: PhpWorker) -> PhpWorker:
 
 
 def write_broken(directory: Path) -> Path:
-    """A worker that throws where nobody catches: in the handler of a signal."""
+    """A worker that throws where nobody catches: in the handler of a signal.
+
+    It throws once: a second signal must not interrupt what it does at its end.
+    """
     path = directory / "broken.php"
     path.write_text(
-        "<?php pcntl_signal(SIGUSR2, fn () => throw new LogicException('boom'));\n"
+        "<?php pcntl_signal(SIGUSR2, function () {\n"
+        "    pcntl_signal(SIGUSR2, SIG_IGN);\n"
+        "    throw new LogicException('boom');\n"
+        "});\n"
         "$kill = 'kill -USR2 ' . getmypid();\n"
         'exec("(while sleep 1 && $kill; do :; done) > /dev/null 2>&1 &");\n'
         "return [];\n"
