@@ -31,10 +31,7 @@ GAUGES = {
     'queue_consumer_state{server="q1",queue="a",state="stalled"}': 1,
     'queue_consumer_state{server="q1",queue="a",state="saturated"}': 1,
     'collector_poll_age_seconds{server="silent"}': 121,
-    **{
-        f'worker_state{{worker="web1.{state}",state="{state}"}}': 1
-        for state in ("dead", "hung")
-    },
+    **{f'worker_state{{worker="web1.{state}",state="{state}"}}': 1 for state in ("dead", "hung")},
 }
 # Counters that rise by this number at each scrape in trouble.
 COUNTERS = {
