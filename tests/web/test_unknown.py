@@ -10,8 +10,9 @@ from beanwatch.cli.lib.absent_parts import PresentParts
 from beanwatch.cli.web import command
 from beanwatch.config import ServerConfig, WorkerGroup
 from beanwatch.store.black_box import FILE_NAME, directory_name
+from beanwatch.store.fleet import SETTLED_AFTER
 from beanwatch.store.heartbeats import WORKERS_KEY
-from tests.real import Proxy, Redis, closed_port
+from tests.real import Proxy, Redis, closed_port, wait_until
 from tests.web.conftest import Fleet, Pages
 from tests.web.test_pages import EVERY_PAGE
 
@@ -291,6 +292,7 @@ def test_a_worker_that_stopped_while_redis_was_away_has_ended(well: Fleet, tmp_p
     box.parent.mkdir()
     box.write_text("end \n")
     well.beat("web1.done", age=100, black_box=str(box))
+    wait_until(lambda: well.redis.uptime() > SETTLED_AFTER, 30)  # else it may not have written yet
     with well.pages() as pages:
         assert verdict_of(pages) == ("ok", "All is well.")
         rows = {one["id"]: one["health"] for one in pages.json("/workers")["workers"]}
