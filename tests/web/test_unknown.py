@@ -293,6 +293,7 @@ def test_a_worker_that_stopped_while_redis_was_away_has_ended(well: Fleet, tmp_p
     box.write_text("end \n")
     well.beat("web1.done", age=100, black_box=str(box))
     wait_until(lambda: well.redis.uptime() > SETTLED_AFTER, 30)  # else it may not have written yet
+    well.beat("web1.a", queues=("email",))
     with well.pages() as pages:
         assert verdict_of(pages) == ("ok", "All is well.")
         rows = {one["id"]: one["health"] for one in pages.json("/workers")["workers"]}
