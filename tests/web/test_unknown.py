@@ -24,6 +24,11 @@ def well(fleet: Fleet) -> Fleet:
     return fleet
 
 
+def let_settle(fleet: Fleet) -> None:
+    """Wait until Redis is so old that each worker that lives has written."""
+    wait_until(lambda: fleet.redis.uptime() > SETTLED_AFTER, 30)
+
+
 def verdict_of(pages: Pages) -> tuple[str, str]:
     found = pages.json("/")["verdict"]
     assert found["text"] in pages.html("/")
@@ -263,6 +268,7 @@ def test_every_page_shows_a_worker_without_a_readable_record(
 
 def test_a_dead_worker_of_a_group_is_listed_and_is_no_problem(fleet: Fleet) -> None:
     """Its replacement has another id. The check counts how many live."""
+    let_settle(fleet)
     fleet.beat("k8s.pod-new", state="busy")
     fleet.beat("k8s.pod-old", age=100, state="busy")
     groups = (WorkerGroup("k8s.*", 1),)
@@ -292,7 +298,7 @@ def test_a_worker_that_stopped_while_redis_was_away_has_ended(well: Fleet, tmp_p
     box.parent.mkdir()
     box.write_text("end \n")
     well.beat("web1.done", age=100, black_box=str(box))
-    wait_until(lambda: well.redis.uptime() > SETTLED_AFTER, 30)  # else it may not have written yet
+    let_settle(well)
     well.beat("web1.a", queues=("email",))
     with well.pages() as pages:
         assert verdict_of(pages) == ("ok", "All is well.")
