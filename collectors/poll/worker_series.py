@@ -46,11 +46,11 @@ def derive_fleet(prefix: str, fleet: FleetPoll) -> Iterator[tuple[str, Values]]:
         yield f"{prefix}.workers", {"success": 0}
         return
     counts = {**dict.fromkeys(WORKERS.names, 0), "success": 1, "deploys": fleet.deploys}
-    counts["live"] = count_live(fleet.workers)
     for worker in fleet.workers:
         health = decide_health(worker)
         if health in counts:
             counts[health] += 1
+        counts["live"] += health != "dead"
         values: dict[str, int | float] = {"beat_age": round(worker.age, 3)}
         if health in HEALTH_CODES:
             values["state"] = HEALTH_CODES[health]
@@ -60,11 +60,6 @@ def derive_fleet(prefix: str, fleet: FleetPoll) -> Iterator[tuple[str, Values]]:
     for group, node in name_nodes(fleet.missing).items():
         yield f"{prefix}.worker_group.{node}", {"missing": fleet.missing[group]}
     yield f"{prefix}.workers", counts
-
-
-def count_live(workers: Iterable[Worker]) -> int:
-    """Return how many of the workers are alive, as far as is known."""
-    return sum(decide_health(worker) != "dead" for worker in workers)
 
 
 def seen_values(heartbeat: Heartbeat) -> dict[str, int | float]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from beanwatch.collectors.poll.derive import ObservedQueue, absent_queue, merge, server_values
 from beanwatch.collectors.poll.fleet_totals import FleetTotals, Kind, Sum
 from beanwatch.collectors.poll.poller import Poll
-from beanwatch.collectors.poll.worker_series import FleetPoll, count_live, seen_values
+from beanwatch.collectors.poll.worker_series import FleetPoll, seen_values
 from beanwatch.queues.consumers import CODES, STATES
 from beanwatch.queues.model import Number, QueueState, ServerState
 from beanwatch.queues.selection import OTHER
@@ -205,18 +205,19 @@ class _Writer:
 
     def add_fleet(self, fleet: FleetPoll, read_at: float) -> None:
         """Add the workers; `read_at` is when they were read, in seconds since the epoch."""
-        healths = []
+        healths, live = [], 0
         for worker in fleet.workers:
             own = labels(worker=worker.id)
             beat_at = round(read_at - worker.age, 3)
             self._page.add("worker_last_beat_timestamp_seconds", own, beat_at)
             health = decide_health(worker)
+            live += health != "dead"
             if health in HEALTH_CODES:
                 healths.append((own, HEALTH_CODES[health]))
             if worker.heartbeat:
                 self._page.add_one(WORKER_SEEN, own, seen_values(worker.heartbeat))
         self._page.add_states("worker_state", HEALTH, healths)
-        self._page.add_one(WORKERS, "", {"live": count_live(fleet.workers)})
+        self._page.add_one(WORKERS, "", {"live": live})
         for group, missing in fleet.missing.items():
             self._page.add_one(WORKER_GROUP, labels(group=group), {"missing": missing})
 

@@ -262,7 +262,7 @@ def change(
 
 
 class Account:
-    """What was done with failed jobs, also if it was interrupted.
+    """Keeps what was done with failed jobs, also if it is interrupted.
 
     `results` are those of recorded jobs. `troubles` says why steps ended early.
     """
