@@ -78,7 +78,7 @@ def apply_rule(check: RegisteredCheck, config: Config, *, of_server: bool = Fals
     elif check.subject in (SERVER, REDIS):
         # While a server or Redis is away, only this service alerts. That of Redis must be CRITICAL
         # before the services that depend on it would alert, which they do after 40 s.
-        body = "  check_interval = 20s\n"
+        body = "  check_interval = 20s\n  vars.beanwatch_several = true\n"
     elif check.subject in (WORKERS, JOBS):
         name = f"for (label => entry in host.vars.beanwatch_{check.subject})"
         body = "  vars += entry\n"

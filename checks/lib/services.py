@@ -82,9 +82,15 @@ class Service(NamedTuple):
 
     @property
     def covers_several(self) -> bool:
-        """True if a second problem can hide behind a first one: a glob or a catch-all service."""
+        """True if a second problem can hide behind a first one.
+
+        That is so for a glob, for a catch-all service, and for a server or a Redis, which can be
+        full and then go down.
+        """
         if self.is_rest or self.judges_server:
             return self.is_rest
+        if find_check(self.check).subject in (SERVER, REDIS):
+            return True
         return name_of(self.queue) is None if self.queue else bool(GLOB.search(self.worker))
 
     @property

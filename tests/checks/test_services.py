@@ -113,6 +113,8 @@ def test_services_that_cover_several_remind_and_others_do_not():
         "workers k8s._",
         "other workers",
         "other job failures",
+        "queue server",
+        "redis",
     }
     text = "".join(nagios_services(services, parse(CONFIG)))
     assert text.count("use                  beanwatch-several,") == len(several)
