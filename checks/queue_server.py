@@ -171,7 +171,7 @@ def decide(
                 yield by_number, f"has {count(state.connections, 'connection')} ({limit})", ()
     if seen.doubts:
         more = f" (and {len(seen.doubts) - 1} more)" if len(seen.doubts) > 1 else ""
-        yield Unknown, f"gave a number that cannot be right: {seen.doubts[0]}{more}", ()
+        yield Unknown, f"gave an answer that cannot be used: {seen.doubts[0]}{more}", ()
 
 
 class ServerContext(Context):  # type: ignore[misc]

@@ -116,7 +116,7 @@ def test_the_check_of_the_server_judges_numbers_that_cannot_be_right(check: Chec
     with fake_beanstalkd(stats_changes={field: UNDERFLOW}) as address:
         answer = check("queue_server", "--server", address)
     assert answer.code == UNKNOWN
-    assert f"gave a number that cannot be right: server: {field} is {UNDERFLOW}" in answer.text
+    assert f"gave an answer that cannot be used: server: {field} is {UNDERFLOW}" in answer.text
     assert f"server: {field} is {UNDERFLOW}, which is not a count" in answer.long
     assert "U" in answer.perfdata.values()
     assert str(UNDERFLOW) not in "".join(answer.perfdata.values())
