@@ -18,8 +18,9 @@ from beanwatch.queues.registry import MODULES
 from beanwatch.queues.servers import resolve_servers
 from beanwatch.store.audit import AUDIT_KEY
 from beanwatch.store.ledger import job_key
+from tests.collector.parts import Terminal
 from tests.conftest import Result
-from tests.real import Beanstalkd, Redis, closed_port
+from tests.real import Beanstalkd, Redis, closed_port, wait_until
 from tests.worker_core.conftest import Broker
 
 Run = Callable[..., Result]
@@ -106,6 +107,17 @@ def test_nothing_is_changed_by_a_dry_run_or_without_a_confirmation(act: Act, que
     assert "add --yes to do it without asking, or --dry-run to see what would be done" in err
     code, _, err = act(number, "--yes")
     assert (code, "--yes and --dry-run need an action: kick or delete" in err) == (2, True)
+    assert queue.job(number)["state"] == "buried"
+
+
+def test_whoever_says_no_changes_nothing(queue: Queue, redis_server: Redis) -> None:
+    number = queue.bury("mail")
+    where = ("--redis", redis_server.url, "--server", queue.server.address)
+    with Terminal("beanwatch", "job", str(number), "delete", *where) as terminal:
+        wait_until(lambda: "Delete this job? [y/N]" in terminal.shown)
+        assert f"buried job {number} (mail)" in terminal.shown
+        terminal.type("n\n")
+        assert terminal.process.wait(30) == 1
     assert queue.job(number)["state"] == "buried"
 
 

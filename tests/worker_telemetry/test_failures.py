@@ -19,6 +19,7 @@ from beanwatch.queues.servers import resolve_servers
 from beanwatch.store import failures as store
 from beanwatch.store.audit import read_audit
 from beanwatch.store.failures import Failure, FailureDetail, FailureReader, add_command
+from tests.collector.parts import Terminal
 from tests.conftest import Result
 from tests.real import Beanstalkd, Redis, wait_until
 from tests.worker_core.conftest import Broker, StartWorker, broker, start_worker
@@ -131,6 +132,18 @@ def test_a_job_of_another_server_is_not_put_on_this_one(
         code, out, _ = run(*command, "--yes", "--server", other.address)
         assert (code, "does not have it, and it was on" in out) == (1, True)
         assert other.stats()["total-jobs"] == 0
+
+
+def test_whoever_says_no_changes_nothing(redis_server: Redis, beanstalkd: Beanstalkd):
+    at = float(redis_server.client().time()[0])
+    add(redis_server, "a", at, b"body", job="a", job_id="7", address=beanstalkd.address)
+    where = ("--redis", redis_server.url, "--server", beanstalkd.address)
+    with Terminal("beanwatch", "failures", "delete", "--job", "a", *where) as terminal:
+        wait_until(lambda: "Delete 1 failed job? [y/N]" in terminal.shown)
+        terminal.type("n\n")
+        assert terminal.process.wait(30) == 1
+        wait_until(lambda: "not confirmed: nothing was changed" in terminal.shown)
+    assert [one.job for one in read(redis_server)] == ["a"]
 
 
 def test_with_a_named_server_the_runs_of_others_are_neither_listed_nor_deleted(

@@ -1,6 +1,5 @@
 """`beanwatch failures`: list, retry and delete failed jobs."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
@@ -26,7 +25,7 @@ from beanwatch.cli.lib.options import (
     server_option,
 )
 from beanwatch.cli.lib.output import exit_1_on, print_error, print_json, print_line, print_table
-from beanwatch.cli.lib.plan_runner import PAST, as_tree, describe, make_progress
+from beanwatch.cli.lib.plan_runner import PAST, as_tree, describe, is_confirmed, make_progress
 from beanwatch.cli.lib.tables import NAME_WIDTH, UNKNOWN, Columns, number_column, text_column
 from beanwatch.durations import format_duration
 from beanwatch.fleet.failure_actions import (
@@ -236,7 +235,8 @@ def change(
             would = [JobResult(job, f"would {action}") for job in jobs]
             report(action, would, [(step, 0) for step in steps], as_json, dry_run=dry_run)
             return int(is_partial)
-        ask(action, planned, yes=yes)
+        if not is_confirmed(f"{action.capitalize()} {count(planned, 'failed job')}?", (), yes=yes):
+            return 1
         audit = Audit(
             config.set_redis(redis),
             f"failures {action}",
@@ -308,18 +308,6 @@ def run_parts(step: Step, on_trouble: Callable[[str], object]) -> Iterator[int]:
     except ServerError as error:
         print_error(f"{step.target}: stopped before the end: {error}")
         on_trouble(str(error))
-
-
-def ask(action: str, jobs: int, *, yes: bool) -> None:
-    """Ask for confirmation. Raises UsageError without a terminal, Abort if the person says no."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise click.UsageError(
-            "cannot ask for confirmation, because standard input is not a terminal: add --yes to "
-            "do it without asking, or --dry-run to see what would be done"
-        )
-    click.confirm(f"{action.capitalize()} {count(jobs, 'failed job')}?", abort=True, err=True)
 
 
 def report(

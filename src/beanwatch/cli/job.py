@@ -1,10 +1,8 @@
 """`beanwatch job ID`: show the recorded runs of a job, and its present state; kick or delete it."""
 
-import sys
-
 import click
 
-from beanwatch.cli.failures import ask, run_step
+from beanwatch.cli.failures import run_step
 from beanwatch.cli.lib.audit import Audit
 from beanwatch.cli.lib.job_view import RECORDING_HINTS, story_lines
 from beanwatch.cli.lib.options import (
@@ -18,7 +16,7 @@ from beanwatch.cli.lib.options import (
     server_option,
 )
 from beanwatch.cli.lib.output import exit_1_on, print_error, print_json, print_line
-from beanwatch.cli.lib.plan_runner import PAST, RunFlags, as_tree
+from beanwatch.cli.lib.plan_runner import PAST, RunFlags, as_tree, is_confirmed
 from beanwatch.config import Config
 from beanwatch.fleet.job_actions import JobStep, RefusedError, plan_job
 from beanwatch.fleet.job_story import StoryReader, find_job_servers
@@ -124,9 +122,8 @@ def change(job: JobStep, flags: RunFlags, config: Config) -> int:
     troubles: list[str] = []
     done = 0
     if not flags.dry_run:
-        if not flags.yes and sys.stdin.isatty():
-            print_line(f"  {job}", err=True)
-        ask(action, 1, yes=flags.yes)
+        if not is_confirmed(f"{action.capitalize()} this job?", [str(job)], yes=flags.yes):
+            return 1
         audit = Audit(config, f"job {action}", f"{action} {job}")
         audit.write("started", 1)
         done = run_step(job.step, troubles.append)

@@ -37,6 +37,27 @@ class RunFlags(NamedTuple):
     as_json: bool  # print the result as JSON
 
 
+def is_confirmed(question: str, planned: Sequence[str], *, yes: bool) -> bool:
+    """Show what is planned, ask the question, and return the answer; with `yes`, do not ask.
+
+    If the person says no, a line says that nothing was changed. Raises UsageError if standard input
+    is no terminal.
+    """
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            "cannot ask for confirmation, because standard input is not a terminal: add --yes to "
+            "do it without asking, or --dry-run to see what would be done"
+        )
+    for line in planned:
+        print_line(f"  {line}", err=True)
+    if click.confirm(question, err=True):
+        return True
+    print_line("not confirmed: nothing was changed", err=True)
+    return False
+
+
 class PlanRunner:
     """Runs one action (a key of PAST) on the steps of a plan, and writes it to the audit list."""
 
@@ -55,8 +76,9 @@ class PlanRunner:
         if not steps or self._flags.dry_run:
             self._report(steps)
             return 0
-        if not self._ask(steps):
-            print_line("not confirmed: nothing was changed", err=True)
+        yes = self._flags.yes or self._action == "resume"  # resuming loses nothing
+        planned = [describe(step, step.jobs) for step in steps]
+        if not is_confirmed(f"{self._action.capitalize()} all of these?", planned, yes=yes):
             return 1
         audit = Audit(self._config, f"queues {self._action}", self._describe_all(steps))
         audit.write("started", sum(step.jobs for step in steps))
@@ -79,18 +101,6 @@ class PlanRunner:
         more = f", and {len(steps) - MAX_NAMED} more" if len(steps) > MAX_NAMED else ""
         named = ", ".join(describe(step, step.jobs) for step in steps[:MAX_NAMED])
         return f"{self._action} {named}{more}"
-
-    def _ask(self, steps: Sequence[Step]) -> bool:
-        if self._flags.yes or self._action == "resume":  # resuming loses nothing
-            return True
-        if not sys.stdin.isatty():
-            raise click.UsageError(
-                "cannot ask for confirmation, because standard input is not a terminal: add --yes "
-                "to do it without asking, or --dry-run to see what would be done"
-            )
-        for step in steps:
-            print_line(f"  {describe(step, step.jobs)}", err=True)
-        return click.confirm(f"{self._action.capitalize()} all of these?", err=True)
 
     def _act(self, steps: Sequence[Step]) -> None:
         with make_progress() as progress:
