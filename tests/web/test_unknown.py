@@ -166,6 +166,20 @@ def test_nothing_is_gone_before_the_first_reading(well: Fleet) -> None:
             assert "<main" in pages.html(path)
 
 
+def test_a_search_says_what_was_never_read(well: Fleet) -> None:
+    well.put("email")
+    with well.pages(is_read=False) as pages:
+        found = pages.json("/search", q="email")
+        assert (found["queues"], len(found["not_searched"])) == ([], 2)
+        assert found["not_searched"][0].startswith("the queues of q1: not read yet")
+        assert found["not_searched"][1].startswith("the workers: not read yet")
+        assert "Nothing that was searched is called so" in pages.html("/search?q=email")
+        pages.read()
+        found = pages.json("/search", q="email")
+        assert (found["queues"], found["not_searched"]) == ([["q1", "email"]], [])
+        assert "Nothing is called so" in pages.html("/search?q=zzz")
+
+
 def test_a_failed_job_is_not_gone_while_the_server_that_may_keep_it_is_away(well: Fleet) -> None:
     well.servers["sk"] = ServerConfig(f"redis://127.0.0.1:{closed_port()}", layout="sidekiq")
     with well.pages() as pages:

@@ -1,12 +1,14 @@
 """Search: queues and workers by a part of the name, jobs by id."""
 
 import re
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 from beanwatch.globs import fits
 from beanwatch.web.look_ups import LookUp
 from beanwatch.web.pages.job import FoundJob, find_job
+from beanwatch.web.snapshot import Snapshot
 from beanwatch.web.sources import Sources
 from beanwatch.web.view import Page, View
 
@@ -29,7 +31,17 @@ def data(view: View) -> dict[str, Any]:
         "jobs": [{"id": one["id"] or wanted, "job": one["job"] or _name(one)} for one in stories],
         "more": max(0, len(queues) - MAX_HITS) + max(0, len(workers) - MAX_HITS),
         "error": view.found.error,
+        "not_searched": list(_not_searched(now)),
     }
+
+
+def _not_searched(now: Snapshot) -> Iterator[str]:
+    """Yield what has never been read, and why."""
+    for server, part in now.servers.items():
+        if not part.value.queues_at:
+            yield f"the queues of {server}: {now.queues_trouble(server)}"
+    if not now.workers.read_at and not now.redis_is_off:
+        yield f"the workers: {now.trouble(now.workers)}"
 
 
 def _name(story: dict[str, Any]) -> str:
