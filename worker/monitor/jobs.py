@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from beanwatch.store.heartbeats import JobRecord
 from beanwatch.worker.monitor.stacks import (
+    MAX_CALLERS,
     find_callers,
     find_coroutine_line,
     find_thread_line,
@@ -61,9 +62,11 @@ class ObservedJob:
     def note_place(self, depth: int, *, is_part: bool) -> None:
         """Remember where the job runs: the present thread and task, and the frames above.
 
-        `depth` is that of the function that begins the run, above the caller of this method.
+        `depth` is that of the function that begins the run, above the caller of this method. With
+        `is_part`, that function is part of the job, and may return before the job ends.
         """
-        self.callers, self.caller_is_part = find_callers(depth + 1), is_part
+        most = MAX_CALLERS if is_part else 1
+        self.callers, self.caller_is_part = find_callers(depth + 1, most), is_part
         self.thread = threading.get_ident()
         if asyncio._get_running_loop() is not None:
             self.task, self.shares_thread = asyncio.current_task(), True

@@ -17,7 +17,7 @@ _LIBRARIES = (
 )
 _USER_TIME = 14 - 3  # in /proc/<pid>/stat; the time in the kernel follows
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-_CALLERS = 12  # of the function that begins a run
+MAX_CALLERS = 12  # of the function that begins a run
 
 
 def dump_stacks() -> str:
@@ -30,14 +30,15 @@ def dump_stacks() -> str:
     return "\n".join(parts)
 
 
-def find_callers(depth: int) -> tuple[FrameType, ...]:
-    """Return the frame `depth` calls above the caller's, and some of those that called it.
+def find_callers(depth: int, most: int = MAX_CALLERS) -> tuple[FrameType, ...]:
+    """Return the frame `depth` calls above the caller's, and those that called it: `most` in all.
 
-    A job's line is on the stack above the innermost of them that still runs.
+    A job's line is on the stack above the innermost of them that still runs. One is enough if that
+    one runs as long as the job.
     """
     frame: FrameType | None = sys._getframe(depth + 1)
     found: list[FrameType] = []
-    while frame is not None and len(found) < _CALLERS:
+    while frame is not None and len(found) < most:
         found.append(frame)
         frame = frame.f_back
     return tuple(found)
