@@ -16,6 +16,12 @@ Run = Callable[..., tuple[int, str, str]]
 # By heading: an alert, and the title of the entry that has its remedy.
 ALERTS = {
     "queue-server": {
+        "q1 (10.0.0.5:11300): the server closed the connection in mid-reply": (
+            "the server closed the connection, connection reset by peer"
+        ),
+        "q1 (10.0.0.5:11300): Connection reset by peer": (
+            "the server closed the connection, connection reset by peer"
+        ),
         "mq: HTTP 404 Not Found: not in vhost 'x', or there is no such vhost": "not in vhost ...",
         "mq: HTTP 401 Unauthorized: the password of user 'a' is wrong, or it lacks the tag "
         "monitoring or a permission on vhost '/'": "HTTP 401 ... the password of user ... is wrong",
@@ -39,7 +45,20 @@ ALERTS = {
             "more than 60 s overdue"
         ),
     },
+    "queue-depth": {"mail: no such queue": "no such queue"},
+    "queue-buried": {
+        "mail: no such queue": "no such queue",
+        "mail: 1 job buried (limit 0), see: beanwatch queues peek mail": "",
+        "jobs: 1 failed job on this server (limit 0), see: beanwatch failures list": (
+            "1 failed job on this server, 7 failed jobs on this server"
+        ),
+        "jobs: 7 failed jobs on this server (limit 0), see: beanwatch failures list": (
+            "1 failed job on this server, 7 failed jobs on this server"
+        ),
+    },
+    "queue-age": {"mail: no such queue": "no such queue"},
     "queue-consumers": {
+        "mail: no such queue": "no such queue",
         "a: 7 jobs ready, and web1.a is connected but sends no heartbeat (frozen?)": (
             "connected but ... no heartbeat (frozen?)"
         ),
@@ -80,10 +99,28 @@ ALERTS = {
         "web1.a: hung while it stops, 40s past its shutdown timeout": "hung while it stops",
         "web1.m: hung, has sent no WATCHDOG=1 for 40s": "hung, has sent no WATCHDOG=1 for 40s",
     },
+    "metrics-fresh": {
+        "cannot read Graphite: 10.0.0.7:8080: HTTP 502 Bad Gateway": "cannot read Graphite",
+        "cannot read Graphite: 10.0.0.7:8080: connection refused: no server listens there": (
+            "cannot read Graphite"
+        ),
+        "Graphite has no series beanwatch.collector.queue2.success": "",
+    },
+    "unknown": {
+        "mail: no such queue": "no such queue",
+        "cannot read Graphite: 10.0.0.7:8080: no answer within 9 s": "cannot read Graphite",
+        "q1 (10.0.0.5:11300): the server closed the connection in mid-reply": (
+            "connection refused, no answer within ..., the host name cannot be resolved, the "
+            "server closed the connection"
+        ),
+    },
     "redis": {
         "redis queue1:6379: NOAUTH Authentication required.": "NOAUTH, WRONGPASS",
         "redis queue1:6379: connection refused: no server listens there": (
-            "connection refused, no answer within ..."
+            "connection refused, no answer within ..., the server closed the connection"
+        ),
+        "redis queue1:6379: the server closed the connection": (
+            "connection refused, no answer within ..., the server closed the connection"
         ),
         "the used memory is not known: this Redis user may not run INFO": (
             "the used memory is not known"
