@@ -49,12 +49,18 @@ def test_each_redis_user_may_do_what_it_has_to(
     secret = {"BEANWATCH_REDIS_PASSWORD": PASSWORD}
     argv: list[str | Path] = [ROOT / ".venv/bin/beanwatch", "worker"]
     argv += ["beanwatch.worker.example:app", "--queue", "email", "--name", "w1", "--host", "h1"]
-    argv += ["--server", beanstalkd.address, "--redis", urls["worker"], "--ledger", "all"]
+    argv += ["--server", beanstalkd.address, "--ledger", "all"]
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    told = {
+        "BEANWATCH_REDIS_URL": urls["worker"],
+        "BEANWATCH_REDIS_PASSWORD_FILE": str(tmp_path / "password"),
+    }
+    assert all(f"{name}=" in PAGE for name in told)
     log = tmp_path / "worker.log"
     with beanstalkd.client(use="email", encoding=None) as client:
         client.put(envelope.encode("email.send", {"seconds": 0}, id="one"))
         client.put(envelope.encode("no.such.job", id="two"))
-    worker = spawn(argv, log=log, env=secret)
+    worker = spawn(argv, log=log, env=told)
     try:
         wait_until(lambda: beanstalkd.stats_tube("email")["current-jobs-buried"] == 1, 20)
         wait_until(lambda: beanstalkd.stats_tube("email")["cmd-delete"] == 1, 20)
@@ -69,6 +75,9 @@ def test_each_redis_user_may_do_what_it_has_to(
         wait_until(lambda: run(*failures, env=secret)[0] == 2, 20, "one of two jobs has failed")
         for url in urls.values():
             assert run("check_redis", "--redis", url, env=secret)[0] == 0
+        kick = ("beanwatch", "queues", "kick", "email", "--server", beanstalkd.address, "--yes")
+        code, _, said = run(*kick, "--redis", urls["reader"], env=secret)
+        assert (code, "not written to the audit list" in said) == (0, True), said
         assert "NOPERM" not in log.read_text(), log.read_text()
     finally:
         stop_process(worker)
