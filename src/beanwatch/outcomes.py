@@ -56,7 +56,8 @@ OUTCOMES = (
     ),
     Outcome(
         "timeout",
-        "still ran at its hard deadline; its worker process exited to stop it",
+        "ran longer than its timeout; it was interrupted, or its worker exited at the hard "
+        "deadline",
         "semi-dark-orange",
         level="error",
         is_failure=True,

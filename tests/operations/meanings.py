@@ -108,7 +108,8 @@ LOG = {
 CONFIG = {
     "prefix": "first node of all metric paths",
     "log_format": "format of the log lines of worker and collector",
-    "log_file": "log file instead of standard output; reopened on SIGHUP",
+    "log_file": "log file instead of standard output (worker) or standard error (collector, live "
+    "page, `beanwatch run`); all but the live page reopen it on SIGHUP",
     "servers.NAME.url": "URL of a queue server. Where no other setting is needed, "
     '`[servers]` takes it as `NAME = "URL"`',
     "servers.NAME.layout": "how the jobs are stored, for Redis and SQL "
