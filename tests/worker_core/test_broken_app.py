@@ -121,9 +121,13 @@ def test_a_check_with_the_options_of_a_worker_also_checks_these(run: Run) -> Non
     assert run(*argv, "--queue", "q", "--job-timeout", "0").code == 2
 
 
+@pytest.mark.parametrize("is_off", [False, True])
 @pytest.mark.parametrize("module", ["nowhere:app", "tests.worker_core.jobs:nothing"])
-def test_a_start_without_redis_is_one_line_and_the_same_exit_code(run: Run, module: str) -> None:
-    argv = ("--name", "w", "--queue", "t", "--redis", f"redis://127.0.0.1:{closed_port()}/0")
+def test_a_start_without_redis_is_one_line_and_the_same_exit_code(
+    run: Run, module: str, is_off: bool
+) -> None:
+    redis = "" if is_off else f"redis://127.0.0.1:{closed_port()}/0"
+    argv = ("--name", "w", "--queue", "t", "--redis", redis)
     root = str(Path(__file__).parents[2])
     code, _, err = run("beanwatch", "worker", module, *argv, env={"PYTHONPATH": root})
     assert (code, len(err.splitlines())) == (13, 1)

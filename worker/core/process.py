@@ -28,7 +28,12 @@ from beanwatch.worker.core.loop import Loop
 from beanwatch.worker.core.run import Runner
 from beanwatch.worker.core.settings import Settings, make_report_settings
 from beanwatch.worker.core.signals import handle_signals, ignore_signals
-from beanwatch.worker.core.start import decide_start_delay, prepare_start, report_failed_start
+from beanwatch.worker.core.start import (
+    UNCOUNTED_STARTS,
+    decide_start_delay,
+    prepare_start,
+    report_failed_start,
+)
 from beanwatch.worker.core.state import DUPLICATE, FATAL, NO_APP, USAGE, WorkerState
 from beanwatch.worker.core.wake import Wake
 from beanwatch.worker.guard.guard import Guard
@@ -105,9 +110,11 @@ def run_failed_start(settings: Settings, reason: str) -> int:
     instance = secrets.token_hex(8)
     log = logs.get_logger(worker=settings.worker, instance=instance)
     log.critical("the worker cannot start: {reason}", reason=reason)
-    url = parse_redis_url(settings.redis_url, settings.redis_password)
-    writer = HeartbeatWriter(url, settings.worker, is_expected=settings.is_expected)
-    failed = report_failed_start(writer, settings, instance, reason, log)
+    failed = UNCOUNTED_STARTS
+    if settings.redis_url:
+        url = parse_redis_url(settings.redis_url, settings.redis_password)
+        writer = HeartbeatWriter(url, settings.worker, is_expected=settings.is_expected)
+        failed = report_failed_start(writer, settings, instance, reason, log)
     time.sleep(decide_start_delay(failed))
     return NO_APP
 

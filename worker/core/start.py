@@ -30,6 +30,7 @@ from beanwatch.worker.telemetry.run_starts import RunStarts
 
 CRASH = "Fatal Python error: "  # so begins what faulthandler writes when the process crashes
 MAX_START_DELAY = 30.0  # seconds
+UNCOUNTED_STARTS = 2  # taken as the failed starts in a row while no Redis counts them
 
 
 class Start(NamedTuple):
@@ -116,8 +117,8 @@ def report_failed_start(
 ) -> int:
     """Write into Redis why this worker cannot start, for the alert and for the next instance.
 
-    Returns how many starts have failed in a row; 0 if Redis cannot be used. Raises WorkerError if
-    another instance uses the id: its record must stay.
+    Returns how many starts have failed in a row; UNCOUNTED_STARTS if Redis cannot be used. Raises
+    WorkerError if another instance uses the id: its record must stay.
     """
     previous = _try_to_find_previous(writer, settings, instance, log)
     now = time.time()
@@ -132,7 +133,7 @@ def report_failed_start(
         writer.write(record)
     except RedisError as error:
         log.warning("cannot write the failed start to Redis: {reason}", reason=str(error))
-        return 0
+        return UNCOUNTED_STARTS
     return record.failed_starts
 
 
