@@ -136,6 +136,18 @@ def test_a_handler_that_does_not_let_go_is_ended_with_its_children(
     assert worker.seen() is None
 
 
+def test_a_worker_that_was_stopped_stays_so_if_its_job_runs_past_the_hard_deadline_first(
+    start_worker: StartWorker, broker: Broker
+) -> None:
+    broker.put("blocked")
+    worker = start_worker("--grace", 8, "--shutdown-timeout", 600)
+    wait_until(lambda: worker.running().name == "blocked")
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+    assert worker.outcomes() == ["timeout"]
+    assert worker.seen() is None
+
+
 def test_a_thread_that_a_handler_left_behind_does_not_keep_the_process(
     start_worker: StartWorker, broker: Broker
 ) -> None:

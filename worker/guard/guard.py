@@ -99,7 +99,7 @@ class Guard:
 
     def _enforce_hard_deadline(self, job: RunningJob, now: float) -> None:
         if job.end_lock.locked():
-            self._leave_if_ending_hangs(job, now, HARD_DEADLINE)
+            self._leave_if_ending_hangs(job, now)
             return
         late = JobTimeout(
             f"the job did not end within {now - job.started_monotonic:.0f} s (hard deadline), "
@@ -107,24 +107,25 @@ class Guard:
         )
         verdict = self._runner.judge(job, late)
         exit_reason = f"{job.name} (job {job.id}) ran past its hard deadline"
-        self._take_over(job, verdict, HARD_DEADLINE, exit_reason)
+        # The end of a worker that was told to stop is no problem.
+        self._take_over(job, verdict, exit_reason if self._state.is_running else "")
 
     def _enforce_shutdown(self, job: RunningJob | None, now: float) -> None:
         if not self._has_thrown:
             self._has_thrown = True
             self._alarm.throw(JobStopped(SHUTDOWN_REASON))
         elif job is not None and job.end_lock.locked():
-            self._leave_if_ending_hangs(job, now, self._state.exit_code)
+            self._leave_if_ending_hangs(job, now)
         elif now >= self._state.shutdown_deadline + HANDLER_CLEAN_UP_TIME:
             verdict = Verdict("retry", "release", SHUTDOWN_REASON)
-            self._take_over(job, verdict, self._state.exit_code, "")
+            self._take_over(job, verdict, "")
 
-    def _take_over(
-        self, job: RunningJob | None, verdict: Verdict, code: int, exit_reason: str
-    ) -> None:
-        """End the run in place of the main thread, then exit from the process with `code`."""
+    def _take_over(self, job: RunningJob | None, verdict: Verdict, exit_reason: str) -> None:
+        """End the run in place of the main thread, then exit from the process."""
         if job is not None and not job.end_lock.acquire(blocking=False):
             return  # the main thread ends the run itself
+        # A supervisor starts the worker again after HARD_DEADLINE, also one that was told to stop.
+        code = HARD_DEADLINE if self._state.is_running else self._state.exit_code
         try:
             self._watchdog.tick(time.monotonic() + TAKE_OVER_TIMEOUT)
             stacks = dump_stacks()
@@ -145,12 +146,12 @@ class Guard:
         finally:
             self._leave(code)
 
-    def _leave_if_ending_hangs(self, job: RunningJob, now: float, code: int) -> None:
-        """Exit with `code` if the main thread has not ended the run of `job` in time."""
+    def _leave_if_ending_hangs(self, job: RunningJob, now: float) -> None:
+        """Exit if the main thread has not ended the run of `job` in time."""
         # Read it again: the main thread sets another deadline when it begins to end the run.
         end = job.hard_deadline + END_MARGIN
         if not self._state.is_running:
             end = min(end, self._state.shutdown_deadline + END_TIMEOUT_AT_SHUTDOWN)
         if now >= end:
             reason = f"the worker hung while it ended the run of {job.name} (job {job.id})"
-            self._take_over(None, Verdict("lost", "release", reason), code, reason)
+            self._take_over(None, Verdict("lost", "release", reason), reason)
