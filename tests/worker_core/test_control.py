@@ -1,6 +1,7 @@
 """The control queue: obeyed within a second, also while a job runs."""
 
 import json
+import signal
 from typing import Any
 
 import pytest
@@ -76,6 +77,16 @@ def test_stop_ends_it_after_the_job(busy: RunningWorker, broker: Broker) -> None
     assert busy.beat().state in ("busy", "stopping")
     assert busy.exit_code() == 0
     assert busy.outcomes() == ["ok"]
+
+
+def test_the_first_signal_after_a_stop_leaves_the_job_its_time(
+    busy: RunningWorker, broker: Broker
+) -> None:
+    tell(broker, busy, "stop")
+    busy.signal(signal.SIGTERM)
+    assert busy.exit_code() == 0
+    assert busy.outcomes() == ["ok"]
+    assert busy.logged("the worker ends: told to stop by")
 
 
 @pytest.mark.parametrize(("command", "code"), [("stop", 0), ("restart", 10)])

@@ -34,13 +34,17 @@ def handle_signals(
     Returns a function that installs them again if a job has replaced them. Call it between jobs.
     """
 
+    has_come = False  # one of STOP_SIGNALS
+
     def on_stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal has_come
+        is_second, has_come = has_come, True
         name = signal.Signals(number).name
-        if state.shutdown_deadline == math.inf:  # the first; also after an order to restart
-            commands.stop(f"it received {name}")
-        else:
+        if is_second:
             state.shut_down_now()
             alarm.throw(JobStopped(f"the worker has to stop at once: it received a second {name}"))
+        elif state.shutdown_deadline == math.inf:  # no command has stopped it before
+            commands.stop(f"it received {name}")
 
     handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
         **dict.fromkeys(STOP_SIGNALS, on_stop),
