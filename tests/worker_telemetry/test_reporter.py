@@ -472,13 +472,17 @@ def test_systemd_sees_the_state_and_no_ping_from_a_worker_that_hangs(tmp_path: P
         idle = MINE._replace(state="idle", beat_at=100.0, loop_at=100.0)
         status.report(idle)
         assert [systemd.recv(100), systemd.recv(100)] == [b"STATUS=idle", b"WATCHDOG=1"]
-        hung = idle._replace(
-            state="busy", jobs=(make_job(name="send", started_at=50.0, deadline=90.0),)
-        )
-        status.report(hung)
+        job = make_job(name="send", started_at=50.0, deadline=90.0, hard_deadline=130.0)
+        late = idle._replace(state="busy", jobs=(job,))
+        status.report(late)  # the worker ends the job itself
+        assert [systemd.recv(100) for _ in range(2)] == [
+            b"STATUS=busy: send (job 7)",
+            b"WATCHDOG=1",
+        ]
+        status.report(late._replace(beat_at=131.0))
+        status.report(idle._replace(beat_at=121.0))  # its main loop is stuck
         status.report(idle)
-        said = [systemd.recv(100) for _ in range(3)]
-        assert said == [b"STATUS=busy: send (job 7)", b"STATUS=idle", b"WATCHDOG=1"]
+        assert [systemd.recv(100) for _ in range(2)] == [b"STATUS=idle", b"WATCHDOG=1"]
         assert notifier._socket
         notifier._socket.close()
 
@@ -513,4 +517,36 @@ def test_everything_is_reported_once_an_interval(parts: Parts):
     for tick in range(10):  # 0.5 s each, and a heartbeat each second
         reporter.tick(parts.now + tick / 2)
     assert sink.ticks == 5
-    assert metrics.values["rss"] == parts.host.rss > 0
+    assert metrics.values["rss"] > 0
+
+
+class RecordingNotifier:
+    """Keeps what systemd is told, but for the state."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    def status(self, text: str) -> None:
+        pass
+
+    def send(self, line: str) -> None:
+        self.sent.append(line)
+
+
+def test_systemds_watchdog_is_fed_each_second_however_long_the_interval_is(parts: Parts):
+    parts.record.identity = MINE._replace(interval=60.0)
+    notifier: Any = RecordingNotifier()
+    sink: Any = CountingSink()
+    reporter = Reporter(
+        parts.host,
+        parts.record,
+        parts.heartbeat,
+        ProcessGauges(RecordingMetrics(), parts.state, parts.host, clock=parts.clock),
+        SystemdStatus(notifier, "web1.w1"),
+        [sink],
+        clock=parts.clock,
+    )
+    for tick in range(40):
+        reporter.tick(parts.now + tick)
+    assert notifier.sent == ["WATCHDOG=1"] * 40
+    assert sink.ticks == 1

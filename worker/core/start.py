@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from beanwatch.net.redis_url import RedisError
+from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.store.health import LOOP_MARGIN
 from beanwatch.store.heartbeats import NO_HEARTBEAT, Heartbeat
 from beanwatch.worker.api.errors import WorkerError
@@ -30,6 +31,7 @@ from beanwatch.worker.telemetry.run_starts import RunStarts
 
 CRASH = "Fatal Python error: "  # so begins what faulthandler writes when the process crashes
 MAX_START_DELAY = 30.0  # seconds
+START_TIME = 60.0  # seconds that systemd's unit allows for a start
 UNCOUNTED_STARTS = 2  # taken as the failed starts in a row while no Redis counts them
 
 
@@ -154,6 +156,9 @@ def _try_to_find_previous(
                 "Redis had too many worker ids, {removed} of the oldest were removed",
                 removed=removed,
             )
+        # `find_previous` waits for the next heartbeat of another instance.
+        wait = 2 * settings.options.heartbeat_interval + START_TIME
+        SystemdNotifier().send(f"EXTEND_TIMEOUT_USEC={wait * 1e6:.0f}")
         try:
             previous = find_previous(writer, settings.worker, instance)
         except IdInUseError as error:

@@ -1,4 +1,4 @@
-"""Reporter: sends the worker's heartbeat, metrics and systemd status once a heartbeat interval."""
+"""Reporter: sends the worker's heartbeat and metrics once an interval, and its state to systemd."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -37,8 +37,12 @@ class Reporter:
         self._heartbeat.write(self.make_heartbeat())
 
     def tick(self, now: float) -> None:
-        """Send all reports, if the interval has passed; `now` is the monotonic time in seconds."""
+        """Send all reports, if the interval has passed; `now` is the monotonic time in seconds.
+
+        Otherwise report to systemd only: its watchdog does not wait for a long interval.
+        """
         if now < self._next_at:
+            self._systemd.report(self.make_heartbeat())
             return
         self._next_at = now + self._record.identity.interval - 0.01
         self._host.tick(now)
