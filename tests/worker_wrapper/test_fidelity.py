@@ -3,17 +3,21 @@
 import json
 import os
 import pty
+import re
+import select
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from pathlib import Path
+from typing import Self
 
-from tests.real import wait_until
+from tests.real import Redis, wait_until
 from tests.worker_core.test_deadlines import is_alive
 from tests.worker_core.test_pid_1 import pid_1 as pid_1
-from tests.worker_wrapper.conftest import BEANWATCH, TELLER, Run
+from tests.worker_wrapper.conftest import BEANWATCH, TELLER, Fleet, Run
 
 ENDS = {
     "exit 0": 0,
@@ -134,11 +138,45 @@ def test_signals_reach_the_program_once(run: Run) -> None:
     assert program.end()[0] == 4
 
 
+class Terminal:
+    """`beanwatch run` of a Python script at a terminal, with what the terminal shows."""
+
+    def __init__(self, script: str, *options: object) -> None:
+        self.control, terminal = pty.openpty()
+        self.shown = b""
+
+        def take_terminal() -> None:
+            os.setsid()
+            os.close(os.open(os.ttyname(terminal), os.O_RDWR))
+
+        program = [sys.executable, "-S", "-I", "-c", script]
+        self.process = subprocess.Popen(
+            [BEANWATCH, "run", *map(str, options), "--", *program],
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            preexec_fn=take_terminal,
+        )
+        os.close(terminal)
+
+    def has_shown(self, text: bytes) -> bool:
+        if select.select([self.control], [], [], 0.1)[0]:
+            self.shown += os.read(self.control, 1000)
+        return text in self.shown
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.control)
+
+
 def test_at_a_terminal_the_program_is_in_the_foreground_and_ctrl_c_reaches_it_once(
-    run: Run, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     """The terminal signals the whole process group; other signals are still passed on."""
-    control, terminal = pty.openpty()
     script = (
         "import os, signal, time\n"
         "for number in (2, 15): signal.signal(number, lambda n, _: os.write(1, b'got %d;' % n))\n"
@@ -146,34 +184,33 @@ def test_at_a_terminal_the_program_is_in_the_foreground_and_ctrl_c_reaches_it_on
         "while True: time.sleep(60)\n"
     )
     options = ["--name", "x", "--redis", "", "--stop-timeout", "0"]
-    log = ["--log-file", tmp_path / "log"]
-    program = [sys.executable, "-S", "-I", "-c", script]
-    argv = [BEANWATCH, "run", *options, *log, "--", *program]
+    with Terminal(script, *options, "--log-file", tmp_path / "log") as terminal:
+        os.write(terminal.control, b"typed\n")
+        wait_until(lambda: terminal.has_shown(b"typed True"), 60)
+        os.write(terminal.control, b"\x03")
+        wait_until(lambda: terminal.has_shown(b"got 2;"))
+        terminal.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: terminal.has_shown(b"got 15;"))
+        assert terminal.shown.count(b"got 2;") == 1
 
-    def take_terminal() -> None:
-        os.setsid()
-        os.close(os.open(os.ttyname(terminal), os.O_RDWR))
 
-    shown = b""
-
-    def has_shown(text: bytes) -> bool:
-        nonlocal shown
-        shown += os.read(control, 1000)
-        return text in shown
-
-    with subprocess.Popen(
-        argv, stdin=terminal, stdout=terminal, stderr=terminal, preexec_fn=take_terminal
-    ) as process:
-        os.write(control, b"typed\n")
-        wait_until(lambda: has_shown(b"typed True"), 60)
-        os.write(control, b"\x03")
-        wait_until(lambda: has_shown(b"got 2;"))
-        process.send_signal(signal.SIGTERM)
-        wait_until(lambda: has_shown(b"got 15;"))
-        assert shown.count(b"got 2;") == 1
-        process.kill()
-    os.close(control)
-    os.close(terminal)
+def test_a_failure_after_the_terminal_was_resized_is_one(
+    shared_redis: Redis, tmp_path: Path
+) -> None:
+    script = "import sys; sys.exit(int(input('begins')))"
+    options = ["--name", "resized", "--host", "here", "--redis", shared_redis.url]
+    with Terminal(script, *options, "--log-file", tmp_path / "log") as terminal:
+        wait_until(lambda: terminal.has_shown(b"begins"), 60)
+        termios.tcsetwinsize(terminal.control, (50, 100))
+        status = Path(f"/proc/{terminal.process.pid}/status")
+        no_signal_waits = re.compile(r"ShdPnd:\t0+$", re.MULTILINE)
+        wait_until(lambda: no_signal_waits.search(status.read_text()))
+        os.write(terminal.control, b"3\n")
+        assert terminal.process.wait(60) == 3
+    worker = Fleet(shared_redis).find("here.resized")
+    assert worker
+    assert worker.heartbeat
+    assert worker.heartbeat.last_words.endswith("ended with exit code 3")
 
 
 def test_no_zombie_stays_and_no_orphan_is_lost(run: Run) -> None:

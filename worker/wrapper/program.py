@@ -173,8 +173,9 @@ class Program:
         name = signal.Signals(number).name if number in _NAMED else f"signal {number}"
         reason = f"it received {name}"
         if info.si_code == FROM_TERMINAL and not self._is_in_own_group:
-            self._stop_reason = self._stop_reason or reason  # the program received it too
-            return
+            if number in (*STOP_SIGNALS, signal.SIGHUP):  # not if somebody resizes the window
+                self._stop_reason = self._stop_reason or reason
+            return  # the program received it too
         # The signal goes on first: what else is to be done may fail.
         self._forwarded.add(number)
         self._send(number)
