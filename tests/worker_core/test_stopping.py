@@ -511,6 +511,20 @@ def test_a_bad_temporary_directory_is_one_line_and_exit_1(
     assert "see --tmp-root" in worker.errors.read_text()
 
 
+def test_it_starts_in_a_directory_that_it_must_not_read(
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
+) -> None:
+    """As under `sudo -u` in a directory of root."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o311)
+    no_privileges = ["setpriv", "--bounding-set=-all"] if os.geteuid() == 0 else []
+    enter = ["sh", "-c", 'cd "$0" && exec "$@"', str(closed)]
+    worker = start_worker(wrapper=[*no_privileges, *enter], env={"PYTHONPATH": str(ROOT)})
+    broker.put("tmp", {"file": str(tmp_path / "paths")})
+    wait_until(lambda: worker.outcomes() == ["ok"])
+    assert worker.stop() == 0
+
+
 def test_a_read_only_root_is_one_line_and_exit_1_or_no_matter_with_a_temporary_directory(
     tmp_path: Path, beanstalkd: Beanstalkd
 ) -> None:

@@ -175,7 +175,10 @@ class TemporaryRoot:
 
     def _open(self) -> BlackBox:
         self.path.mkdir(mode=0o700)
-        self._start_directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._start_directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+        except PermissionError:  # under `sudo -u` in a directory of root
+            self._start_directory = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
         self._lock = _lock(self.path)
         self._black_box = BlackBox(self.black_box_path)
         return self._black_box
