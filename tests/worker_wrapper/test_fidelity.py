@@ -277,15 +277,22 @@ def _children(pid: int) -> list[int]:
 
 
 def test_wrong_usage_starts_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "BEANWATCH_LOG_FILE": "/no/such"}
     for arguments, reason in (
+        (["--name", "a", "--", "touch", "made"], "cannot open log file /no/such: No such file"),
         (["--name", "a b", "--", "touch", "made"], "name 'a b': expected 1 to 64 characters"),
         (["--", "touch", "made"], "Missing option '--name'"),
         (["--name", "a"], "Missing argument '-- COMMAND"),
         (["--name", "a", "--redis", "http://x", "--", "touch", "made"], "redis"),
-        (["--name", "a", "--log-file", "/no/such", "--", "touch", "made"], "cannot open log file"),
+        (["--name", "a", "--log-file", "/", "--", "touch", "made"], "cannot open log file /: Is a"),
     ):
         done = subprocess.run(
-            [BEANWATCH, "run", *arguments], capture_output=True, text=True, timeout=60, cwd=tmp_path
+            [BEANWATCH, "run", *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=tmp_path,
         )
         assert done.returncode == 2, done.stderr
         assert reason in done.stderr

@@ -148,7 +148,7 @@ def command(
     except (ValueError, ConfigError) as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:
-        raise click.UsageError(f"cannot open log file {log_file}: {error.strerror}") from None
+        raise click.UsageError(f"cannot open log file {error.filename}: {error.strerror}") from None
     try:
         return end_as(runner.run(monitor))
     except StartError as error:
