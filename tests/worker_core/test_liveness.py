@@ -3,9 +3,14 @@
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from beanwatch.net.processes import parse_process, read_process
 from beanwatch.store.heartbeats import WORKERS_KEY, worker_key
+from beanwatch.worker.core.connection_protocol import JobStats, Reserved
+from beanwatch.worker.core.loop import Loop
+from beanwatch.worker.core.state import WorkerState
 from tests.real import Beanstalkd, Proxy, Redis, wait_until
 from tests.records import running_job
 from tests.worker_core.conftest import Broker, StartWorker
@@ -50,6 +55,28 @@ def test_hung_in_python_code_it_uses_the_processor(
     assert beat.state == "busy"
     assert job.where.endswith("loop")
     assert job.deadline < beat.beat_at < job.hard_deadline
+
+
+def test_after_a_long_job_the_main_loop_is_not_stuck_for_a_moment() -> None:
+    moved_at = []  # whenever the worker has no job any more
+
+    class State(WorkerState):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if name == "job" and value is None and hasattr(self, "loop_at"):
+                moved_at.append(self.loop_at)
+
+    def nothing(*_: object, **__: object) -> None:
+        pass
+
+    stats = JobStats(1, "work", 0, 0, 0, 60, 1, 0, 0, 0)
+    part: Any = SimpleNamespace(
+        job_stats=lambda _: stats, run=nothing, clean_up=nothing, end=nothing, tick_within=nothing
+    )
+    state = State(clock=lambda: 100.0)
+    loop = Loop(part, part, part, state, part, nothing, part, monotonic=lambda: 5000.0)
+    loop._work_on(Reserved(1, b""))
+    assert moved_at == [5000.0]
 
 
 def test_hung_in_a_system_call_it_uses_none(start_worker: StartWorker, broker: Broker) -> None:

@@ -119,6 +119,8 @@ class Loop:
         if self._max_jobs and state.processed + 1 >= self._max_jobs:
             state.recycle(f"it has run {state.processed + 1} jobs (--max-jobs)")
         self._finisher.end(job, verdict, job.error, and_reserve=state.wants_jobs())
+        # First: without a job, a loop that has not moved for so long would count as stuck.
+        state.loop_at = self._monotonic()
         state.job = None
         # Their frames refer to the job, which would wait for garbage collection.
         job.error = None
