@@ -467,6 +467,21 @@ def test_without_a_thread_to_be_had_the_watchdog_is_armed_at_the_next_tick(
     assert armed[1:] == [30.0 + watchdog.HARD_DEADLINE_MARGIN + 2.0]
 
 
+def test_after_a_long_job_the_watchdog_is_set_to_the_short_time_of_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    armed: list[float] = []
+    monkeypatch.setattr(
+        watchdog.faulthandler, "dump_traceback_later", lambda after, **_: armed.append(after)
+    )
+    dog = watchdog.Watchdog(1, 1, clock=lambda: 100.0)
+    dog.tick(3700.0)
+    dog.cover_job(3650.0)  # as long, so that no new thread is worth it
+    dog.cover_job(170.0)
+    margin = watchdog.HARD_DEADLINE_MARGIN + 2.0
+    assert armed == [3600.0 + margin, 70.0 + margin]
+
+
 @pytest.mark.parametrize(
     ("job", "data", "to_file"),
     [

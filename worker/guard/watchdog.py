@@ -17,6 +17,7 @@ IDLE_TIMEOUT = 60.0  # seconds without a tick after which an idle worker writes 
 # Seconds of processor time without a tick after which an idle worker ends. All threads of all cores
 # may use them, and the pulse ticks once a second, so that a busy worker does not come near.
 IDLE_CPU_LIMIT = 30.0 * (os.cpu_count() or 1)
+MAX_DELAY = 60.0  # seconds that it may expire too late for a job that starts between two ticks
 _SLACK = 2.0  # seconds added to each expiry, so that a job soon after another needs no re-arming
 
 
@@ -65,7 +66,7 @@ class Watchdog:
         """Re-arm for a job that starts, if its hard deadline (monotonic) requires that."""
         end = hard_deadline + HARD_DEADLINE_MARGIN
         is_idle = not self._fits_a_job
-        if is_idle or end > self._expires_at:
+        if is_idle or not end <= self._expires_at <= end + MAX_DELAY:
             self._fits_a_job = True
             self._arm(self._clock(), end)
 
