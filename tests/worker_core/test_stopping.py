@@ -158,6 +158,23 @@ def test_a_thread_that_a_handler_left_behind_does_not_keep_the_process(
     assert worker.exit_code() == 0
 
 
+def test_it_ends_where_no_thread_can_be_started_any_more(
+    start_worker: StartWorker, broker: Broker, tmp_path: Path
+) -> None:
+    (tmp_path / "crowded.py").write_text(
+        "import threading\n"
+        "from tests.worker_core.jobs import app\n"
+        "def start(self): raise RuntimeError(\"can't start new thread\")\n"
+        "threading.Timer.start = start\n"
+    )
+    broker.put("thread-stays")
+    worker = start_worker(app="crowded:app", env={"PYTHONPATH": str(tmp_path)})
+    wait_until(lambda: worker.outcomes() == ["ok"])
+    worker.signal(signal.SIGTERM)
+    assert worker.exit_code() == 0
+    assert worker.errors.read_text() == ""
+
+
 def test_a_restart_waits_for_a_long_job_but_a_signal_then_does_not(
     start_worker: StartWorker, broker: Broker
 ) -> None:

@@ -292,7 +292,10 @@ class Process:
         # Python waits for threads that a handler left running. After EXIT_TIMEOUT, exit anyway.
         exit_timer = threading.Timer(EXIT_TIMEOUT, os._exit, (state.exit_code,))
         exit_timer.daemon = True
-        exit_timer.start()
+        try:
+            exit_timer.start()
+        except RuntimeError:  # there may be so many of them that no more can be started
+            os._exit(state.exit_code)
 
     def _report_exit(self, exit_reason: str) -> bool:
         """Close the sinks and write the last heartbeat with `exit_reason` ("": stopped on request).
