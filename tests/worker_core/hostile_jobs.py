@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -213,6 +214,17 @@ def child(ctx: Context, data: dict[str, str]) -> None:
         time.sleep(600)
         os._exit(0)
     append(data["child"], str(pid))
+    time.sleep(600)
+
+
+@app.job("child_aborts", max_attempts=1)
+def child_aborts(ctx: Context, data: dict[str, str]) -> None:
+    """Outlives the crash of a forked child."""
+    pid = os.fork()
+    if pid == 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.abort()
+    append(data["child"], str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
     time.sleep(600)
 
 

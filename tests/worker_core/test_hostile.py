@@ -342,6 +342,29 @@ def test_a_forked_child_keeps_no_job_and_says_nothing_to_beanstalkd(
         os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("job", ["child", "child_aborts"])
+def test_a_killed_worker_is_told_whatever_a_child_that_its_job_forked_does(
+    start_worker: StartWorker, broker: Broker, tmp_path: Path, job: str
+) -> None:
+    """One child lives on, the other one has crashed before."""
+    child = tmp_path / "child"
+    worker = start_worker(app=APP)
+    job_id = broker.put(job, {"said": str(tmp_path / "said"), "child": str(child)})
+    pid = int(wait_until(child.read_text))
+    worker.process.kill()
+    worker.process.wait()
+    try:
+        with broker.server.client(watch="work") as client:
+            client.delete(client.reserve(30))
+        heir = start_worker(app=APP)
+        assert heir.wait_for("idle").last_exit == f"killed while running {job} (job {job_id})"
+        wait_until(lambda: heir.outcomes(job) == ["retry"])
+        assert "its worker was killed while it ran" in heir.runs(job)[0]["reason"]
+    finally:
+        if pid > 0:
+            os.kill(pid, signal.SIGKILL)
+
+
 def test_no_producer_makes_a_series_or_a_time_that_there_cannot_be(
     start_worker: StartWorker, broker: Broker
 ) -> None:

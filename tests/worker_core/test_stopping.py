@@ -164,7 +164,7 @@ def test_it_ends_where_no_thread_can_be_started_any_more(
     (tmp_path / "crowded.py").write_text(
         "import threading\n"
         "from tests.worker_core.jobs import app\n"
-        "def start(self): raise RuntimeError(\"can't start new thread\")\n"
+        'def start(self): raise RuntimeError("can\'t start new thread")\n'
         "threading.Timer.start = start\n"
     )
     broker.put("thread-stays")

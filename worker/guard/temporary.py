@@ -180,8 +180,15 @@ class TemporaryRoot:
         except PermissionError:  # under `sudo -u` in a directory of root
             self._start_directory = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
         self._lock = _lock(self.path)
+        os.register_at_fork(after_in_child=self._close_in_child)
         self._black_box = BlackBox(self.black_box_path)
         return self._black_box
+
+    def _close_in_child(self) -> None:
+        """Close the copy of the lock in a forked child: it may live longer than this process."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def _share_black_box(self) -> None:
         self.black_box_path.chmod(0o644)

@@ -52,6 +52,7 @@ class Watchdog:
         faulthandler.enable(self._fatal)
         # `chain`: after that, the default action of the signal ends the process.
         faulthandler.register(signal.SIGPROF, self._fatal, all_threads=True, chain=True)
+        os.register_at_fork(after_in_child=_stop_in_child)
 
     def tick(self, hard_deadline: float) -> None:
         """Re-arm: for a job's hard deadline (monotonic) or, if 0, for an idle worker."""
@@ -95,3 +96,9 @@ class Watchdog:
         if seconds or self._limits_cpu:
             self._limits_cpu = bool(seconds)
             signal.setitimer(signal.ITIMER_PROF, seconds)
+
+
+def _stop_in_child() -> None:
+    """Write nothing into the worker's file if a forked child crashes: the worker lives on."""
+    faulthandler.disable()
+    faulthandler.unregister(signal.SIGPROF)
