@@ -32,8 +32,11 @@ REPLIES = "beanwatch.reply.test"
 def tell(broker: Broker, worker: RunningWorker, command: str, **fields: Any) -> Answer:
     """Send a command and wait for its answer, at most a second and what a loaded host adds."""
     message = {"command": command, "reply_to": REPLIES, "id": command, **fields}
-    broker.put_raw(json.dumps(message), queue=f"beanwatch.control.{worker.id}", priority=0)
-    answer, _ = broker.take(REPLIES, timeout=8)
+    with broker.server.client(watch=REPLIES) as client:
+        broker.put_raw(json.dumps(message), queue=f"beanwatch.control.{worker.id}", priority=0)
+        job = client.reserve(8)
+        client.delete(job)
+    answer = json.loads(job.body)
     assert (answer["worker"], answer["id"], answer["command"]) == (worker.id, command, command)
     return Answer(**answer)
 
@@ -168,6 +171,19 @@ def test_messages_for_others_and_old_ones_are_dropped(
     assert worker.in_state("idle")
     # It deletes a message, and then says what it was.
     wait_until(lambda: sum("ignored " in line["message"] for line in worker.lines()) == 5)
+
+
+@pytest.mark.parametrize(("command", "code"), [("stop", 0), ("restart", 10)])
+def test_an_answer_for_which_nobody_waits_any_more_is_not_sent(
+    start_worker: StartWorker, broker: Broker, command: str, code: int
+) -> None:
+    """A restart is answered later than other commands."""
+    worker = start_worker()
+    worker.wait_for("idle")
+    message = {"command": command, "reply_to": REPLIES, "id": "1"}
+    broker.put_raw(json.dumps(message), queue=f"beanwatch.control.{worker.id}")
+    assert worker.exit_code() == code
+    assert broker.server.stats_tube(REPLIES) == {}
 
 
 def test_control_comes_back_after_beanstalkd_was_away(

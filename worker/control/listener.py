@@ -93,8 +93,7 @@ class Listener:
             # Delete the command first: otherwise a stop would also stop the next instance.
             connection.acknowledge("delete", reserved.id)
             if reply := self._inbox.process(reserved.body, age):
-                reply_to, answer = reply
-                connection.put(reply_to, encode(answer), CONTROL_PRIORITY, 0, CONTROL_TTR)
+                _send(connection, *reply)
             connection.start_reserve()
         except RefusedError as refused:
             self._log.warning("cannot send the answer to a command: {reason}", reason=str(refused))
@@ -114,10 +113,10 @@ class Listener:
         address = self._find_server()
         if not message.reply_to or address is None:
             return
-        connection = WorkerConnection(address, [message.reply_to], None, timeout=ANSWER_TIMEOUT)
+        connection = WorkerConnection(address, ["default"], None, timeout=ANSWER_TIMEOUT)
         try:
             connection.open()
-            connection.put(message.reply_to, encode(answer), CONTROL_PRIORITY, 0, CONTROL_TTR)
+            _send(connection, message.reply_to, answer)
         except (ConnectionLostError, RefusedError) as error:
             self._log.warning("cannot send the answer to a command: {reason}", reason=str(error))
         finally:
@@ -135,3 +134,12 @@ class Listener:
         self._connection = None
         self._failures += 1
         self._next_try = self._clock() + decide_reconnect(self._failures)
+
+
+def _send(connection: WorkerConnection, reply_to: str, answer: Answer) -> None:
+    """Send an answer, unless its receiver has gone: then it would stay in beanstalkd for ever.
+
+    Raises RefusedError, ConnectionLostError.
+    """
+    if connection.is_watched(reply_to):
+        connection.put(reply_to, encode(answer), CONTROL_PRIORITY, 0, CONTROL_TTR)

@@ -223,6 +223,18 @@ class WorkerConnection:
                 raise RefusedError(line.decode())
             return protocol.parse_inserted(line)
 
+    def is_watched(self, queue: str) -> bool:
+        """Return True if a connection watches the queue. Raises ConnectionLostError."""
+        with self._exchange:
+            lines = self._connected()
+            lines.send(protocol.encode_queue_stats(queue.encode()))
+            line = self._read_reply(lines)
+            if line == b"NOT_FOUND":
+                return False
+            if not line.startswith(b"OK "):
+                raise protocol.unexpected_reply(line)
+            return parse_stats(lines.read_body(line[3:])).get("current-watching", 0) != 0
+
     def acknowledge(
         self,
         action: Action,

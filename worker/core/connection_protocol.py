@@ -77,6 +77,11 @@ def encode_job_stats(job_id: int) -> bytes:
     return b"stats-job %d\r\n" % job_id
 
 
+def encode_queue_stats(queue: bytes) -> bytes:
+    """Return the command that asks for a queue's statistics."""
+    return b"stats-tube %b\r\n" % queue
+
+
 def encode_touch(job_id: int) -> bytes:
     """Return the command that restarts a job's TTR."""
     return b"touch %d\r\n" % job_id
