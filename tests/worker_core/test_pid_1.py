@@ -1,8 +1,10 @@
 """A worker that is PID 1, as in a container."""
 
 import os
+import pty
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,29 @@ def test_signals_reach_it_and_its_exit_code_is_that_of_the_container(
     os.kill(init, signal.SIGHUP)
     os.kill(child if number == signal.SIGKILL else init, number)
     assert worker.exit_code() == code
+
+
+def test_ctrl_c_at_the_terminal_of_its_container_lets_the_job_end(
+    start_worker: StartWorker, broker: Broker, pid_1: list[str]
+) -> None:
+    """The terminal signals PID 1 and the worker."""
+    control, terminal = pty.openpty()
+    take_terminal = (
+        "import os, sys\n"
+        "os.setsid()\n"
+        "os.set_inheritable(os.open(sys.argv[1], os.O_RDWR), True)\n"
+        "os.execvp(sys.argv[2], sys.argv[2:])\n"
+    )
+    at_terminal = [sys.executable, "-S", "-I", "-c", take_terminal, os.ttyname(terminal)]
+    worker = start_worker(wrapper=[*at_terminal, *pid_1])
+    broker.put("sleep", {"seconds": 5})
+    wait_until(lambda: worker.running().name == "sleep", 30)
+    os.write(control, b"\x03")
+    assert worker.exit_code() == 0
+    assert worker.outcomes() == ["ok"]
+    assert worker.logged("the worker ends: it received SIGINT")
+    os.close(control)
+    os.close(terminal)
 
 
 def test_wrong_use_is_its_exit_code_too(start_worker: StartWorker, pid_1: list[str]) -> None:

@@ -7,6 +7,7 @@ cannot do this: it would also take away the exit codes for which handlers wait.
 import os
 import signal
 
+from beanwatch.net.processes import FROM_TERMINAL
 from beanwatch.worker.core.signals import SIGNALS
 
 
@@ -30,9 +31,10 @@ def leave_pid_1() -> None:
 def _serve(child: int, signals: set[signal.Signals]) -> int:
     """Reap all processes and pass signals on, until `child` ends. Return the exit code."""
     while True:
-        received = signal.sigwait(signals)
-        if received != signal.SIGCHLD:
-            os.kill(child, received)
+        received = signal.sigwaitinfo(signals)
+        if received.si_signo != signal.SIGCHLD:
+            if received.si_code != FROM_TERMINAL:  # otherwise the child has received it too
+                os.kill(child, received.si_signo)
             continue
         pid, status = -1, 0
         while pid:  # one SIGCHLD may stand for several processes

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from beanwatch.net.processes import read_process
+from beanwatch.net.processes import FROM_TERMINAL, read_process
 from beanwatch.net.systemd import SystemdNotifier
 from beanwatch.worker.api.monitor import WorkerMonitor
 from beanwatch.worker.control.commands import CommandRequest, OnCommand
@@ -23,7 +23,6 @@ from beanwatch.worker.wrapper.tree import adopt_orphans, describe_processes
 from beanwatch.worker.wrapper.watchdog import Watchdog
 
 TICK = 1.0  # seconds
-FROM_TERMINAL = 128  # `si_code` of a signal that the kernel sent, as a terminal does: SI_KERNEL
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 # All signals reach the program, except those that are about this process itself, and those that the
 # default action suits: a shell stops and continues this process as any other.

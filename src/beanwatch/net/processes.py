@@ -5,6 +5,7 @@ import time
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 START_FIELD = 22  # of /proc/<pid>/stat: when the process started, in clock ticks since the boot
+FROM_TERMINAL = 128  # `si_code` of a signal that the kernel sent, as a terminal does: SI_KERNEL
 
 
 def read_process(pid: int) -> str:
