@@ -218,6 +218,21 @@ def test_a_watchdog_that_is_not_fed_is_said_to_be_hung_until_it_is(run: Run) -> 
     program.tell("exit", 0)
 
 
+def test_a_program_that_says_itself_that_it_hangs_is_hung_or_without_a_watchdog_blocked(
+    run: Run,
+) -> None:
+    watched = run(*TELLER, options=["--watchdog", "2s"])
+    watched.tell("notify", "WATCHDOG=1")
+    watched.tell("notify", "WATCHDOG=trigger")
+    program = run(*TELLER)
+    program.tell("notify", "WATCHDOG=trigger")
+    assert program.wait_for("blocked").reason == "it says itself that it hangs"
+    # It cannot take back its word.
+    wait_until(lambda: watched.tell("notify", "WATCHDOG=1") and watched.health() == "hung", 60)
+    program.tell("notify", "WATCHDOG=1\nSTATUS=on")
+    assert check(program)[0] == 1
+
+
 def test_memory_and_cpu_are_those_of_the_program_and_its_children(run: Run) -> None:
     program = run(*TELLER)
     before = program.wait_for("busy")

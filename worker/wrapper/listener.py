@@ -76,9 +76,12 @@ class Listener:
             self._stopping("the program said that it stops")
         if message.watchdog == "1":
             self._watchdog.feed()
-            self._monitor.loop(is_ready=self.is_ready)
+            if not self._watchdog.is_triggered:
+                self._monitor.loop(is_ready=self.is_ready)
         elif message.watchdog:
             self._watchdog.trigger()
+            if not self._watchdog.timeout:  # otherwise its loop counts as stuck after that time
+                self._monitor.blocked("it says itself that it hangs", is_disconnected=False)
         return faults
 
     def _follow_to(self, pid: int) -> str:

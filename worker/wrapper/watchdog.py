@@ -16,7 +16,7 @@ class Watchdog:
         self.timeout, self.is_armed = timeout, is_armed and timeout > 0
         self._clock = clock
         self._fed_at = clock()
-        self._is_triggered = False
+        self.is_triggered = False
 
     def feed(self) -> None:
         """Note that the program is alive."""
@@ -24,11 +24,11 @@ class Watchdog:
         self.is_armed = self.timeout > 0
 
     def trigger(self) -> None:
-        """Note that the program says itself that it hangs: it can not be fed any more."""
-        self._is_triggered = self.is_armed = True
+        """Note that the program says itself that it hangs: it cannot be fed any more."""
+        self.is_triggered = self.is_armed = True
 
     @property
     def is_expired(self) -> bool:
         """True if the program hangs."""
         late = self.is_armed and self._clock() - self._fed_at > self.timeout
-        return self._is_triggered or late
+        return self.is_triggered or late
