@@ -8,7 +8,7 @@ import pytest
 from tests.adapters.brokers import Brokers
 from tests.adapters.kinds import CELERY, celery
 from tests.adapters.situations import Stage
-from tests.adapters.workers import ForeignWorker, Records
+from tests.adapters.workers import ForeignWorker, Kind, Records
 from tests.real import wait_until
 
 PATIENCE = 120.0  # seconds, on a machine that is busy with other tests
@@ -182,3 +182,22 @@ def test_commands_are_obeyed(
     assert worker.wait(PATIENCE) == 0
     assert stage.health() == "gone"
     worker.start()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, THREADS], ids=str)
+def test_a_worker_that_stops_after_a_long_job_is_not_hung(kind: Kind, brokers: Brokers) -> None:
+    with brokers.make_worker(kind, MAX_IDLE="2") as worker:
+        stage = ready(worker, brokers)
+        worker.put("busy", str(end := worker.file()), soft_time_limit=600)
+        wait_until(lambda: stage.health() == "busy", PATIENCE)
+
+        def stopping_at() -> float:
+            beats = [one.heartbeat for one in stage.records.read(worker.name)]
+            return max((one.beat_at for one in beats if one and one.state == "stopping"), default=0)
+
+        worker.terminate()
+        began = wait_until(stopping_at, PATIENCE)
+        wait_until(lambda: stopping_at() > began + 5, PATIENCE)
+        assert stage.health() == "stopping"
+        end.touch()
+        assert worker.wait(PATIENCE) == 0

@@ -114,6 +114,14 @@ def test_a_program_that_stops_too_slowly_is_hung(watch: Watch, fleet: Fleet):
     wait_until(lambda: fleet.health(W1) == "hung")
 
 
+def test_the_loop_of_a_program_that_stops_is_not_judged(watch: Watch, fleet: Fleet):
+    monitor = watch(max_idle=0.2, has_own_loop=True)
+    monitor.stopping("it received SIGTERM")
+    began = fleet.wait_for(W1, "stopping").beat_at
+    wait_until(lambda: fleet.beat(W1).beat_at > began + 1)
+    assert fleet.health(W1) == "stopping", "it may wait for its jobs there"
+
+
 # -- the jobs
 
 

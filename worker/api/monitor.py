@@ -239,7 +239,10 @@ class WorkerMonitor:
             )
 
     def stopping(self, reason: str, timeout: float | None = None) -> None:
-        """Say that the program stops after its jobs. 10 s after `timeout` (seconds) it is hung."""
+        """Say that the program stops after its jobs. 10 s after `timeout` (seconds) it is hung.
+
+        From now on its main loop is not judged: it may wait there for its jobs.
+        """
         self._state.stop_reason, self._state.is_stopping = reason, True
         if (limit := finite(timeout)) is not None:
             self._state.shutdown_deadline = time.monotonic() + limit

@@ -8,7 +8,7 @@ import tasks
 from celery import Celery
 from celery.exceptions import Ignore, Reject
 
-from beanwatch.worker.adapters.celery import watch
+from beanwatch.worker.adapters import celery as adapter
 
 app = Celery("shop", broker=os.environ["BROKER_URL"])
 app.conf.update(
@@ -18,7 +18,8 @@ app.conf.update(
     broker_transport_options={"visibility_timeout": 3600, **tasks.BROKER_OPTIONS},
 )
 if tasks.IS_WATCHED:
-    watch(app)
+    adapter.MAX_IDLE = float(os.environ.get("MAX_IDLE", adapter.MAX_IDLE))
+    adapter.watch(app)
 
 for name in ("quick", "fail", "busy", "hang", "hold_lock", "die"):
     app.task(name=name)(getattr(tasks, name))

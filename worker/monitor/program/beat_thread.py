@@ -135,8 +135,9 @@ class BeatThread(threading.Thread):
 
     def _tick(self, now: float) -> None:
         self._facts.measure()
-        if self._state.blocked_by or self._state.paused_by:
-            self._state.loop_at = now  # the program has said why its loop stands still
+        state = self._state
+        if state.blocked_by or state.paused_by or state.is_stopping:
+            state.loop_at = now  # the program has said why its loop stands still
         if self._reporter is None and now >= self._try_at:
             self._take_id(now)
         if self._reporter is not None:
