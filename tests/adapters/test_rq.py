@@ -86,6 +86,22 @@ def test_commands_are_obeyed_or_refused_at_once(worker: ForeignWorker, brokers: 
     wait_until(lambda: worker.ends(job) == ["ok"], PATIENCE)
 
 
+def test_a_worker_that_is_suspended_during_a_job_waits_after_it(
+    worker: ForeignWorker, brokers: Brokers
+) -> None:
+    stage = Stage(worker, Records(brokers.own.url), brokers.own.url)
+    worker.put("busy", str(end := worker.file()), job_timeout=600)
+    wait_until(lambda: stage.health() == "busy", PATIENCE)
+    worker.put("suspend")
+    end.touch()
+    wait_until(lambda: stage.health() == "waiting", PATIENCE)
+    (found,) = stage.records.read(worker.name)
+    assert found.heartbeat is not None
+    assert found.heartbeat.reason == "it was suspended by `rq suspend`"
+    worker.put("resume")
+    stage.become_idle()
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_killed_work_horse_is_told_with_its_job(
     workers: dict[str, ForeignWorker], version: str

@@ -106,6 +106,12 @@ class Watched(rq.worker.BaseWorker):
 
     # -- waiting for jobs
 
+    def check_for_suspension(self, burst: bool) -> None:
+        """Wait as RQ does while it is suspended, before it looks for a job; and report it."""
+        if not burst:
+            self._hold()
+        super().check_for_suspension(burst)
+
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> Any:

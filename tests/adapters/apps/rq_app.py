@@ -24,6 +24,10 @@ class NamedSimpleWorker(SimpleWorker if tasks.IS_WATCHED else rq.SimpleWorker):
 if __name__ == "__main__":
     for line in sys.stdin:
         function, arguments, options = json.loads(line)
+        if function in ("suspend", "resume"):
+            getattr(rq.suspension, function)(queue.connection)
+            print(json.dumps(None), flush=True)
+            continue
         if "retry" in options:
             options["retry"] = rq.Retry(**options["retry"])
         job = queue.enqueue(f"tasks.{function}", args=arguments, **options)
