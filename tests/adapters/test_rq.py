@@ -56,6 +56,14 @@ def test_each_run_is_reported_with_the_id_and_the_outcome_that_rq_gives_it(
     assert failed in worker.beanwatch("job", failed)
 
 
+@pytest.mark.parametrize("way", ["fork", "simple"])
+def test_a_job_that_repeats_is_no_failure(workers: dict[str, ForeignWorker], way: str) -> None:
+    worker = workers[f"rq3-{way}"]  # RQ 2.0 repeats none
+    job = worker.put("quick", repeat={"times": 1})
+    wait_until(lambda: len(worker.ends(job)) == 2, PATIENCE)
+    assert worker.ends(job) == ["ok", "ok"]
+
+
 def test_a_running_job_is_shown_with_its_line(worker: ForeignWorker, brokers: Brokers) -> None:
     end = worker.file()
     job = worker.put("busy", str(end), job_timeout=600)

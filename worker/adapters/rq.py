@@ -265,7 +265,8 @@ class Watched(rq.worker.BaseWorker):
         error = self._error
         reason = "" if error is None else format_exception_line(error)
         traceback = render_traceback(error)
-        if status in RUNS_AGAIN:
+        is_failure = error is not None or isinstance(job._result, rq.Retry)
+        if is_failure and status in RUNS_AGAIN:  # a job that repeats runs again, too
             return Ended("retry", reason or "the job returned Retry", traceback)
         if is_done and status != JobStatus.FAILED:
             return Ended("ok", "", "")

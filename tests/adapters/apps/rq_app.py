@@ -28,6 +28,8 @@ if __name__ == "__main__":
             getattr(rq.suspension, function)(queue.connection)
             print(json.dumps(None), flush=True)
             continue
+        if "repeat" in options:
+            options["repeat"] = rq.Repeat(**options["repeat"])
         if "retry" in options:
             options["retry"] = rq.Retry(**options["retry"])
         job = queue.enqueue(f"tasks.{function}", args=arguments, **options)
