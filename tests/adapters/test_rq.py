@@ -170,6 +170,31 @@ def test_the_command_stop_ends_the_worker_after_its_job_however_often_it_is_sent
     worker.start()
 
 
+MONITOR = "beanwatch.worker:WorkerMonitor"
+SINK = "beanwatch.worker.monitor.sinks.log_sink:LogSink"
+
+
+@pytest.mark.parametrize(
+    ("version", "put", "call"),
+    [
+        (version, *found)
+        for version in VERSIONS
+        for found in (
+            ("quick", f"{MONITOR} begin"),
+            ("quick", f"{SINK} on_finished"),
+            ("suspend", f"{MONITOR} paused"),
+        )
+    ],
+)
+def test_a_signal_that_arrives_while_a_job_is_reported_ends_the_worker(
+    version: str, put: str, call: str, brokers: Brokers
+) -> None:
+    with brokers.make_worker(rq(version, "fork"), STOP_IN=call) as worker:
+        Stage(worker, Records(brokers.own.url), brokers.own.url).become_idle()
+        worker.put(put)
+        assert worker.wait(PATIENCE) == 0
+
+
 def test_jobs_run_though_beanwatch_cannot_be_set_up(brokers: Brokers) -> None:
     broken = {"BEANWATCH_WORKER_HEARTBEAT_INTERVAL": "soon"}
     with brokers.make_worker(rq("3", "fork"), **broken) as worker:

@@ -91,6 +91,8 @@ class Watched(rq.worker.BaseWorker):
         self._is_told_to_stop = True
         if self.monitor is not None:
             self.monitor.stopping(f"it was told to stop by signal {signum}")
+        # RQ may raise an exception to stop, but what reports a job lets none out.
+        self._stop_requested = True
         super().request_stop(signum, frame)
 
     def _obey_stop(self, request: CommandRequest) -> str:
@@ -121,6 +123,8 @@ class Watched(rq.worker.BaseWorker):
         began = time.monotonic()
         while True:
             self._hold()
+            if self._stop_requested:
+                return None
             left = math.inf
             if max_idle_time is not None:
                 left = max_idle_time - (time.monotonic() - began)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pkgutil
+import signal
 import sys
 
 import redis
@@ -19,6 +21,23 @@ class NamedWorker(Worker if tasks.IS_WATCHED else rq.Worker):
 
 class NamedSimpleWorker(SimpleWorker if tasks.IS_WATCHED else rq.SimpleWorker):
     monitor_name = os.environ["WORKER_NAME"]
+
+
+def stop_in(owner: type, name: str) -> None:
+    """Let this process be told to stop during the first call of a method."""
+    method = getattr(owner, name)
+
+    def stop(*args, **options):
+        setattr(owner, name, method)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return method(*args, **options)
+
+    setattr(owner, name, stop)
+
+
+if "STOP_IN" in os.environ:
+    owner, name = os.environ["STOP_IN"].split()
+    stop_in(pkgutil.resolve_name(owner), name)
 
 
 if __name__ == "__main__":
