@@ -1,5 +1,6 @@
 """Dramatiq 1 and 2: what beanwatch says of their jobs, and which commands they obey."""
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -8,11 +9,15 @@ import pytest
 from tests.adapters.brokers import Brokers
 from tests.adapters.kinds import DRAMATIQ, dramatiq
 from tests.adapters.situations import Stage
-from tests.adapters.workers import ForeignWorker, Records
+from tests.adapters.workers import ForeignWorker, Kind, Records
 from tests.real import wait_until
 
 PATIENCE = 120.0  # seconds, on a machine that is busy with other tests
 BROKERS = {"1": "rabbitmq", "2": "redis"}
+
+
+def two_processes(kind: Kind) -> Kind:
+    return kind._replace(command=[part.replace("1", "2") for part in kind.command])
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +103,7 @@ def test_commands_are_obeyed(worker: ForeignWorker, brokers: Brokers) -> None:
 
 
 def test_processes_that_are_told_to_stop_together_finish_their_jobs(brokers: Brokers) -> None:
-    kind = dramatiq("2", "redis")
-    two = kind._replace(command=[part.replace("1", "2") for part in kind.command])
-    with brokers.make_worker(two) as worker:
+    with brokers.make_worker(two_processes(dramatiq("2", "redis"))) as worker:
         stage = Stage(worker, Records(brokers.own.url), brokers.own.url)
         wait_until(lambda: len(stage.records.read(worker.name)) == 2, PATIENCE)
         stage.become_idle()
@@ -117,3 +120,30 @@ def test_processes_that_are_told_to_stop_together_finish_their_jobs(brokers: Bro
         end.touch()
         assert worker.wait(PATIENCE) == 0
         assert [worker.ends(job) for job in jobs] == [["ok"]] * 2
+
+
+@pytest.mark.parametrize("broker", ["rabbitmq", "redis"])
+def test_a_job_runs_once_though_its_process_is_told_to_wait(broker: str, brokers: Brokers) -> None:
+    # Redis gives the jobs of a process to others if that sends nothing for so many milliseconds.
+    options = json.dumps({"heartbeat_timeout": 10_000, "maintenance_chance": 1_000_000})
+    kind = two_processes(dramatiq("2", broker))
+    with brokers.make_worker(kind, BROKER_OPTIONS=options) as worker:
+        stage = Stage(worker, Records(brokers.own.url), brokers.own.url)
+        wait_until(lambda: len(stage.records.read(worker.name)) == 2, PATIENCE)
+        stage.become_idle()
+        job = worker.put("busy", str(end := worker.file()), time_limit=600_000)
+
+        def running() -> dict[str, float]:
+            beats = {one.id: one.heartbeat for one in stage.records.read(worker.name)}
+            return {name: beat.beat_at for name, beat in beats.items() if beat and beat.jobs}
+
+        wait_until(running, PATIENCE)
+        ((busy, began),) = running().items()
+        assert "takes no jobs" in worker.beanwatch("workers", "wait", busy)
+        wait_until(lambda: running()[busy] > began + 15, PATIENCE)
+        assert list(running()) == [busy]
+        end.touch()
+        wait_until(lambda: stage.health() == "waiting", PATIENCE)
+        worker.beanwatch("workers", "resume", busy)
+        stage.become_idle()
+        assert worker.ends(job) == ["ok"]

@@ -109,11 +109,13 @@ class BeanwatchMiddleware(Middleware):
     def _pause(self, reason: str) -> None:
         if self.monitor is not None:
             self.monitor.paused(reason)
-        for thread in (*self._worker.consumers.values(), *self._worker.workers):
+        # A consumer that pauses gives back its jobs, those that run too: others would run them.
+        for thread in self._worker.workers:
             thread.pause()
 
     def _resume(self) -> None:
-        self._worker.resume()
+        for thread in self._worker.workers:
+            thread.resume()
         if self.monitor is not None:
             self.monitor.ready()
 
@@ -137,6 +139,8 @@ class BeanwatchMiddleware(Middleware):
             self.monitor.blocked(f"cannot use its broker: {reason}")
         elif was_blocked or not self.monitor.is_ready:
             self.monitor.ready()
+            if self._hold.reason:
+                self.monitor.paused(self._hold.reason)
         elif all_turn:
             self.monitor.loop()
 
