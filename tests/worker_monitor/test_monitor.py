@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from beanwatch.worker.control.client import send_command
 from beanwatch.worker.control.messages import Args
 from beanwatch.worker.control.redis_mailbox import RedisMailbox
 from beanwatch.worker.monitor.program.monitored_run import RunOptions
-from tests.real import Redis, closed_port, wait_until
+from tests.real import Proxy, Redis, closed_port, wait_until
 from tests.records import make_beat, make_job
 from tests.worker_monitor.conftest import Fleet, Watch
 
@@ -112,6 +112,23 @@ def test_a_program_that_stops_too_slowly_is_hung(watch: Watch, fleet: Fleet):
     assert beat.shutdown_deadline == pytest.approx(beat.beat_at + 30, abs=15)
     monitor.stopping("it received SIGTERM", -11)
     wait_until(lambda: fleet.health(W1) == "hung")
+
+
+def test_a_fork_hardly_waits_for_a_redis_that_does_not_answer(
+    watch: Watch, fleet: Fleet, redis: Redis, proxy: Callable[[str], Proxy]
+):
+    network = proxy(f"127.0.0.1:{redis.port}")
+    monitor = watch(redis=f"redis://{network.address}/0")
+    fleet.wait_for(W1, "starting")
+    network.blackhole()
+    waited = 0.0
+    for _ in range(20):
+        time.sleep(0.1)  # a job runs
+        began = time.monotonic()
+        if monitor.before_fork():
+            monitor.after_fork()
+        waited += time.monotonic() - began
+    assert waited < 8, "a beat takes a second, and begins again at once"
 
 
 def test_the_loop_of_a_program_that_stops_is_not_judged(watch: Watch, fleet: Fleet):

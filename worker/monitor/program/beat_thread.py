@@ -33,7 +33,7 @@ SINK_CLOSE_TIMEOUT = 2.0  # seconds per sink
 END_TIMEOUT = 3.0  # seconds for the thread to end
 FIRST_BEAT_TIMEOUT = 3.0  # seconds that a process which fails at once waits for its first beat
 MIN_WAIT = 0.05  # seconds between two beats, however long they take
-FORK_TIMEOUT = 2.0  # seconds that a fork waits for a beat to end
+FORK_TIMEOUT = 0.1  # seconds that a fork waits for a beat to end; a silent Redis takes a second
 
 Step = Callable[[float], object]
 
@@ -123,9 +123,9 @@ class BeatThread(threading.Thread):
         self.errors.attempt(self.writer.close)
 
     def pause_for_fork(self) -> bool:
-        """Wait until this thread waits: a child must not inherit locks that it holds.
+        """Wait until this thread waits: a child should not inherit locks that it holds.
 
-        Return False if that takes too long. If not, `go_on` must follow.
+        Return False if that takes too long: RQ forks for each job. If not, `go_on` must follow.
         """
         return self._beat_lock.acquire(timeout=FORK_TIMEOUT)
 
