@@ -1,5 +1,6 @@
 """Celery 5.0 and the newest Celery 5: what beanwatch says of their jobs, and what they obey."""
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -201,3 +202,31 @@ def test_a_worker_that_stops_after_a_long_job_is_not_hung(kind: Kind, brokers: B
         assert stage.health() == "stopping"
         end.touch()
         assert worker.wait(PATIENCE) == 0
+
+
+def test_a_job_that_celery_cancels_after_the_loss_of_its_broker_is_told_as_retried(
+    brokers: Brokers,
+) -> None:
+    options = json.dumps({"worker_cancel_long_running_tasks_on_connection_loss": True})
+    with brokers.make_worker(celery("5", "prefork", "rabbitmq"), OPTIONS=options) as worker:
+        stage = ready(worker, brokers)
+        job = worker.put("late", str(end := worker.file()), soft_time_limit=600)
+        wait_until(lambda: stage.health() == "busy", PATIENCE)
+        worker.proxy.refuse()
+        wait_until(lambda: "Terminating it" in worker.log.read_text(), PATIENCE)
+        worker.proxy.restore()
+        wait_until(lambda: worker.ends(job), PATIENCE)
+        end.touch()
+        wait_until(lambda: worker.ends(job)[-1] == "ok", PATIENCE)
+        assert worker.ends(job) == ["retry: cancelled by Celery", "ok"]
+
+
+def test_a_job_that_celery_retries_after_the_loss_of_its_process_is_told_as_such(
+    brokers: Brokers,
+) -> None:
+    options = json.dumps({"task_retry_on_worker_lost": True})
+    with brokers.make_worker(celery("5", "prefork", "redis"), OPTIONS=options) as worker:
+        job = worker.put("die")
+        wait_until(lambda: worker.ends(job), PATIENCE)
+        (end,) = worker.ends(job)
+        assert end.startswith("retry: its process was lost")

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from typing import Any
 
-from billiard.exceptions import WorkerLostError
+from billiard.exceptions import Terminated, WorkerLostError
 from celery import Celery
 from kombu.utils.imports import symbol_by_name
 
@@ -64,18 +64,24 @@ def _make_request(base: Any, app: Celery, monitor: WorkerMonitor) -> Any:
     def _tell_lost(request: Any, exc_info: Any) -> None:
         error: Any = exc_info.exception
         error = getattr(error, "exc", error)  # newer versions wrap it
-        if not isinstance(error, (WorkerLostError, SystemExit, KeyboardInterrupt)):
+        if not isinstance(error, (WorkerLostError, Terminated, SystemExit, KeyboardInterrupt)):
             return  # the process that ran it has reported it
-        if getattr(request, "_already_revoked", False):
+        task = request.task
+        if getattr(request, "_already_cancelled", False):
+            outcome = "retry" if task.acks_late else "failed"
+            _tell(request, outcome, "cancelled by Celery")
+            return
+        if getattr(request, "_already_revoked", False) or isinstance(error, Terminated):
             return
         if isinstance(error, SystemExit):
             error = f"exit code {error.code}"
-        task = request.task
-        returns = task.acks_late and task.reject_on_worker_lost
-        if returns or getattr(request, "_already_cancelled", False):
-            _tell(request, "retry", f"its process was lost: {error}")
+        retries = request.request_dict.get("retries") or 0
+        may_retry = task.max_retries is None or retries < task.max_retries
+        if getattr(task, "retry_on_worker_lost", False):
+            returns = may_retry
         else:
-            _tell(request, "failed", f"its process was lost: {error}")
+            returns = task.acks_late and task.reject_on_worker_lost
+        _tell(request, "retry" if returns else "failed", f"its process was lost: {error}")
 
     return WatchedRequest
 

@@ -17,6 +17,7 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_transport_options={"visibility_timeout": 3600, **tasks.BROKER_OPTIONS},
 )
+app.conf.update(json.loads(os.environ.get("OPTIONS", "{}")))
 if tasks.IS_WATCHED:
     adapter.MAX_IDLE = float(os.environ.get("MAX_IDLE", adapter.MAX_IDLE))
     adapter.watch(app)
