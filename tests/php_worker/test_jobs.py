@@ -364,3 +364,4 @@ def test_each_php_file_is_valid_and_has_strict_types(site: Site) -> None:
         for file in files:
             assert loop.ask(str(file).encode()) == "", file
             assert "declare(strict_types=1);" in file.read_text()
+            assert "lcg_value" not in file.read_text(), "PHP 8.4 warns of it"

@@ -87,7 +87,8 @@ final class Worker
         if ($failures === 0) {
             $this->log('warning', 'takes no jobs: {reason}', ['reason' => $error->getMessage()]);
         }
-        $until = Host::now() + lcg_value() * min(self::MAX_RECONNECT_DELAY, 0.1 * 2 ** min($failures, 20));
+        $longest = min(self::MAX_RECONNECT_DELAY, 0.1 * 2 ** min($failures, 20));
+        $until = Host::now() + mt_rand() / mt_getrandmax() * $longest;
         while ($this->stopReason === '' && ($left = $until - Host::now()) > 0) {
             $this->monitor->sleep(min($left, 0.5));
         }
