@@ -230,3 +230,13 @@ def test_a_job_that_celery_retries_after_the_loss_of_its_process_is_told_as_such
         wait_until(lambda: worker.ends(job), PATIENCE)
         (end,) = worker.ends(job)
         assert end.startswith("retry: its process was lost")
+
+
+def test_a_worker_that_ends_without_being_told_to_leaves_its_record(brokers: Brokers) -> None:
+    with brokers.make_worker(THREADS) as worker:
+        stage = ready(worker, brokers)
+        worker.put("give_up")
+        worker.wait(PATIENCE)
+        (found,) = stage.records.read(worker.name)
+        assert found.heartbeat is not None
+        assert found.heartbeat.last_words == "Celery ended without being told to, see its log"

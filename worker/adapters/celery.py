@@ -6,6 +6,7 @@ each process of the pool beats too, as HOST.NAME-1 and so on: it runs the jobs, 
 process keeps the connection to the broker. Solo and threads run jobs in the main process.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -94,6 +95,7 @@ class _AppWatch:
             },
         )
         self.monitor.start()
+        atexit.register(self._tell_unwanted_end)  # runs before the monitor's own
         watch_requests(self._app, self.monitor)
         timer = threading.Timer(CONNECTS_WITHIN, self._tell_unconnected)
         timer.daemon = True
@@ -133,6 +135,13 @@ class _AppWatch:
             if isinstance(error, Exception):
                 failure += f": {format_exception_line(error)}"
         self.monitor.stop(failure=failure)
+
+    @quietly
+    def _tell_unwanted_end(self) -> None:
+        """Celery has ended without its signal, as it does if it has too many open files."""
+        is_unwanted = not (self._is_told_to_stop or self._is_child)
+        if self.monitor is not None and is_unwanted and not hasattr(sys, "last_value"):
+            self.monitor.stop(failure="Celery ended without being told to, see its log")
 
     # -- the broker
 

@@ -7,6 +7,7 @@ import sys
 import tasks
 from celery import Celery
 from celery.exceptions import Ignore, Reject
+from celery.worker import state
 
 from beanwatch.worker.adapters import celery as adapter
 
@@ -41,6 +42,12 @@ def ignore() -> None:
 @app.task(name="reject")
 def reject() -> None:
     raise Reject("no such printer", requeue=False)
+
+
+@app.task(name="give_up")
+def give_up() -> None:
+    """Let the worker end as Celery does by itself if it has too many open files."""
+    state.should_terminate = 1
 
 
 @app.task(name="leave")
