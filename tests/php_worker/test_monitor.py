@@ -216,3 +216,17 @@ def test_the_name_of_statsd_is_not_looked_up_during_a_job(site: Site, tmp_path: 
         assert worker.log_file.read_text() == "idle idle"
         lines: Any = statsd.recv(65536).decode().splitlines()
     assert sum(line.endswith(".q.x.all.ok:1|c") for line in lines) == 2
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_a_handler_that_now_runs_during_a_job_is_warned_of_once(site: Site, is_async: bool) -> None:
+    code = f"""
+    pcntl_async_signals({json.dumps(is_async)});
+    pcntl_signal(SIGTERM, fn () => exit(0));
+    pcntl_signal(SIGINT, fn () => exit(0));
+    (new Monitor($argv[1], ['email'], {LOG}, host: 'here'))->start()->stop();
+    """
+    name = f"handler-{is_async}"
+    worker = run(site, name, code, name)
+    lines = [json.loads(line) for line in worker.log_file.read_text().splitlines()]
+    assert [line["level_name"] for line in lines] == ([] if is_async else ["WARNING"]), lines

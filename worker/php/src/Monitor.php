@@ -94,7 +94,9 @@ final class Monitor
         }
         $this->statsd->connect();
         register_shutdown_function($this->shutdown(...));
-        pcntl_async_signals(true);
+        if (!pcntl_async_signals(true)) {
+            $this->warnOfHandlers();
+        }
         // `true`: system calls go on after the signal. For SIGALRM alone, PHP's default is that they fail.
         pcntl_signal(SIGALRM, $this->alarm(...), true);
         pcntl_alarm(1);
@@ -223,6 +225,16 @@ final class Monitor
     {
         $context = $this->context($record['context']) + ($this->run?->identify() ?? []);
         return is_array($record) ? ['context' => $context] + $record : $record->with(context: $context);
+    }
+
+    private function warnOfHandlers(): void
+    {
+        foreach ([SIGTERM, SIGINT, SIGQUIT] as $signal) {
+            if (is_callable(pcntl_signal_get_handler($signal))) {
+                $this->log('warning', 'signal handlers now run during a job, too: they may only set a flag', []);
+                return;
+            }
+        }
     }
 
     private function alarm(): void
