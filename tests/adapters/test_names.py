@@ -48,6 +48,21 @@ def test_each_process_has_a_number_and_the_next_one_takes_that_of_an_ended_one()
     assert claim_name(prefix) == f"{prefix}-2"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_process_of_another_user_has_another_number() -> None:
+    prefix = f"user{os.getpid()}"
+    assert claim_name(prefix) == f"{prefix}-1"
+    code = CLAIM.format(f"import os; os.seteuid(65534); print(claim_name({prefix!r}))")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == f"{prefix}-2"
+
+
 def test_a_forked_child_does_not_keep_the_name_of_its_parent(tmp_path: Path) -> None:
     prefix = f"fork{os.getpid()}"
     code = CLAIM.format(

@@ -29,10 +29,10 @@ def claim_name(prefix: str) -> str:
 
 
 def claim_once(name: str) -> bool:
-    """Return True if no other living process of this user on this host has claimed `name`."""
+    """Return True if no other living process of this host has claimed `name`."""
     holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        holder.bind(f"\0beanwatch-{os.geteuid()}-{name}")
+        holder.bind(f"\0beanwatch-{name}")
     except OSError:
         holder.close()
         return False
