@@ -38,6 +38,7 @@ class FileMemory(Memory):
         self._path = f"{self._directory}/{name}.json"
         self._old: dict[str, Any] | None = None
         self._new: dict[str, Any] = {}
+        self._was_tried = False
         self._dropped = 0  # values for which there was no room
 
     @classmethod
@@ -97,22 +98,38 @@ class FileMemory(Memory):
         """Write the values stored in this run and drop the rest. Without any, delete the file."""
         if not self._new and not os.path.lexists(self._path):
             return
+        try:
+            self._prepare()
+            if self._new:
+                self._write({"at": self.now, **self._new})
+            else:
+                self._remove()
+        except OSError as error:
+            self.trouble = f"cannot write {self._path}: {error.strerror}"
+
+    def try_to_write(self) -> None:
+        """Set `trouble` if the file cannot be written: write the values of the previous run again.
+
+        Call it before a state is held back, because it would be held back for ever if no run could
+        store since when. Only the first call writes.
+        """
+        if self._was_tried or self.trouble:
+            return
+        self._was_tried = True
+        try:
+            self._write(self._old or {})
+        except OSError as error:
+            self.trouble = f"cannot write {self._path}: {error.strerror}"
+
+    def _write(self, values: dict[str, Any]) -> None:
         # Imported here, because the import takes 1 ms and most runs have nothing to store.
         from beanwatch.net.files import LockedError, locked, write_private
 
-        content = json.dumps({"at": self.now, **self._new}).encode()
         try:
-            self._prepare()
-            if not self._new:
-                self._remove()
-                return
-            # If another run holds the lock, do not wait: its values are as good as ours.
             with locked(f"{self._path}.lock"):
-                write_private(self._path, content)
+                write_private(self._path, json.dumps(values).encode())
         except LockedError:
-            return
-        except OSError as error:
-            self.trouble = f"cannot write {self._path}: {error.strerror}"
+            pass  # Another run holds the lock. Do not wait: its values are as good as ours.
 
     def _remove(self) -> None:
         try:
@@ -161,6 +178,10 @@ class ScopedMemory(Memory):
     def trouble(self) -> str:
         """The text that says why the file cannot be used; empty if it can."""
         return self._memory.trouble
+
+    def try_to_write(self) -> None:
+        """Set `trouble` if the file cannot be written; see `FileMemory.try_to_write`."""
+        self._memory.try_to_write()
 
     def recall(self, key: str) -> Any:
         """Return the value that the previous run stored, or None. It may be of any type."""

@@ -143,6 +143,8 @@ class QueueContext(Context):  # type: ignore[misc]
                 since = self._memory.lasting(queue.key(step.text))
                 if since >= hold and lasted is Ok:
                     lasted = step
+        if lasted is not state:
+            self._memory.try_to_write()
         if self._memory.trouble:
             return state, text
         return lasted, f"{text}, for {format_duration(since)}"

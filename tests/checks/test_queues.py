@@ -17,6 +17,7 @@ from beanwatch.queues.model import QueueState
 from beanwatch.queues.servers import resolve_servers
 from tests.checks.conftest import Check
 from tests.real import Beanstalkd, closed_port, wait_until
+from tests.real.full_disk import full_disk
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 
@@ -208,6 +209,18 @@ def test_without_a_memory_for_judges_the_moment_and_says_so(
         line.startswith("State file unusable, judged on the current value only: ")
         for line in answer.long
     )
+
+
+def test_a_full_disk_ends_no_alert_and_delays_none(check: Check, beanstalkd: Beanstalkd):
+    arguments = ("--server", beanstalkd.address, "-Q", "a", "-w", "1", "--for", "3600")
+    assert check("queue_depth", *arguments).code == OK  # the directory and the file are there
+    put(beanstalkd, "a", 2)
+    with full_disk():
+        answers = [check("queue_depth", *arguments) for _ in range(2)]
+    for answer in answers:
+        assert answer.code == WARNING
+        assert any(line.startswith("State file unusable, judged on ") for line in answer.long)
+    assert check("queue_depth", *arguments).code == OK
 
 
 def test_of_the_queue_default_nothing_is_said_about_workers(check: Check, beanstalkd: Beanstalkd):

@@ -1,8 +1,21 @@
-"""Make beanstalkd lose jobs, which happens if the disk of its binlog is full."""
+"""A full disk for the files of our commands, and for the binlog of beanstalkd, which loses jobs."""
 
 import contextlib
+import resource
+from collections.abc import Iterator
 
 import greenstalk
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """Let every write to a file fail, here and in the commands that are started meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def fill_disk(client: "greenstalk.Client[str]") -> None:
