@@ -9,14 +9,21 @@ from beanwatch.collectors.poll.worker_series import SOURCE, FleetPoll, derive_fl
 from beanwatch.queues.selection import OTHER, name_nodes
 from beanwatch.telemetry.graphite import Values, make_batches
 from beanwatch.telemetry.nodes import node
-from beanwatch.telemetry.series import COLLECTOR, ESSENTIAL, PREFIX, SERVER, SPARED
+from beanwatch.telemetry.series import (
+    COLLECTOR,
+    ESSENTIAL,
+    ESSENTIAL_NATIVE,
+    PREFIX,
+    SERVER,
+    SPARED,
+)
 
 
 class GraphitePoints:
     """Puts the points of each poll in the outbox: the server, its queues and the poll itself.
 
-    With `only_essential`, of queues only those in series.ESSENTIAL, of servers no native numbers,
-    of the collector not those in series.SPARED.
+    With `only_essential`, of queues only those in series.ESSENTIAL, of a server's native numbers
+    those in series.ESSENTIAL_NATIVE, of the collector not those in series.SPARED.
     """
 
     def __init__(
@@ -65,7 +72,7 @@ class GraphitePoints:
             return
         problems = seen.problems if poll.has_queues else None
         values = server_values(seen.state, poll.restarts, seen.missing_jobs, problems)
-        yield stem, self._pick(values, SERVER.names)
+        yield stem, self._pick(values, {*SERVER.names, *ESSENTIAL_NATIVE})
         if seen.queues is None:
             if poll.has_queues:
                 self._counts[source] = {"queues_success": 0}

@@ -1,10 +1,12 @@
 """What one poll of a real server sends."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -16,10 +18,17 @@ from beanwatch.queues.model import JOB_STATES
 from beanwatch.queues.registry import MODULES, find_system
 from beanwatch.queues.selection import OTHER, Selection, name_nodes
 from beanwatch.queues.servers import Server, parse_server
-from beanwatch.telemetry.series import COLLECTOR, ESSENTIAL, QUEUE, SERVER, SPARED
+from beanwatch.telemetry.series import (
+    COLLECTOR,
+    ESSENTIAL,
+    ESSENTIAL_NATIVE,
+    QUEUE,
+    SERVER,
+    SPARED,
+)
 from tests.collector.station import Station, measures, stats_with
 from tests.queues.liar import STATS, TUBE, Liar, Lie
-from tests.real import Beanstalkd, Proxy, closed_port
+from tests.real import ROOT, Beanstalkd, Proxy, closed_port
 from tests.real.full_disk import fill_disk, lose_jobs
 
 
@@ -97,8 +106,21 @@ def test_only_what_is_essential_is_sent_if_that_is_wanted(beanstalkd: Beanstalkd
     for queue in ("default", "absent"):
         assert measures(points, f"queue.q1.{queue}").keys() == ESSENTIAL
     server = measures(points, "server.q1")
-    assert server.keys() == set(SERVER.names) - {"memory"}
+    assert server.keys() == {*SERVER.names, *ESSENTIAL_NATIVE} - {"memory"}
     assert measures(points, "collector.q1").keys() == set(COLLECTOR.names) - SPARED
+
+
+def test_what_the_alert_rules_ask_for_is_essential(beanstalkd: Beanstalkd):
+    rules = (ROOT / "grafana/alerting/beanwatch-rules.yaml").read_text()
+    asked = set(re.findall(r"beanwatch\.((?:server|queue|collector)\.[\w.*]+)", rules))
+    station = Station(beanstalkd.address, only_essential=True)
+    with beanstalkd.client(use="t") as client, closing(station.observer):
+        client.put("x")
+        station.poll()
+        points = station.poll()
+    unsent = {path for path in asked if not any(fnmatch(sent, path) for sent in points)}
+    assert asked
+    assert not unsent
 
 
 def test_its_own_connection_is_not_counted_as_a_watcher_of_default(

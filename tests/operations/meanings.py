@@ -140,7 +140,7 @@ CONFIG = {
     "collect.max_queues": "most queues with series of their own, besides configured ones; 0: any",
     "collect.head_ages": "ask for the ages of the first ready and the first buried job",
     "collect.series": "which numbers to send to Graphite; essential: eight measures of each queue, "
-    "and no numbers under a server's own names",
+    "and of the numbers under a server's own names only `rejected_puts`",
     "worker.listen": "host:port, or a port of the loopback interface, where Prometheus and probes "
     "ask the worker; empty: off. Each worker of a host needs another one",
     "collect.listen": "host:port, or a port of the loopback interface, where Prometheus scrapes "

@@ -23,8 +23,8 @@ ESSENTIAL = frozenset(
         *("put_rate", "delete_rate", "head_ready_age", "consumer_state"),
     )
 )
-
-
+# Numbers under a server's own names that it sends all the same: an alert rule needs them.
+ESSENTIAL_NATIVE = frozenset(("rejected_puts",))
 # Series of the collector that `--series essential` leaves out: no alert rule needs them.
 SPARED = frozenset(("points", "collisions", "queues_skipped"))
 
