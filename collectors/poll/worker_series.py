@@ -1,6 +1,6 @@
 """Compute series of workers from their heartbeats in Redis: a dead worker cannot send its own."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -22,8 +22,9 @@ class FleetPoll(NamedTuple):
     """One reading of the heartbeats, for those who publish it: to Graphite, to Prometheus.
 
     `stamp` is its time in seconds since the epoch. `is_known` is false if the heartbeats could not
-    be read: then there is nothing else. `missing` tells for each group of the configuration, by its
-    glob, how many workers it lacks. `deploys` counts how often all workers were told to restart.
+    be read: then there is nothing else. `missing` tells for each entry of `workers.expected`, by
+    its id or glob, how many workers it lacks. `deploys` counts how often all workers were told to
+    restart.
     """
 
     stamp: int = 0
@@ -37,7 +38,7 @@ PublishFleet = Callable[[FleetPoll], object]
 
 
 def derive_fleet(prefix: str, fleet: FleetPoll) -> Iterator[tuple[str, Values]]:
-    """Yield each worker's path and values, then those of the groups, and of all workers together.
+    """Yield each worker's path and values, then what `workers.expected` lacks, then the totals.
 
     A worker's values are the age of its heartbeat (seconds), its state as a number, its restarts,
     its recycles and its free disk (bytes). A worker whose record cannot be read has only the age.
@@ -73,10 +74,17 @@ def seen_values(heartbeat: Heartbeat) -> dict[str, int | float]:
     return values
 
 
-def count_missing(workers: Iterable[Worker], groups: Mapping[str, int]) -> dict[str, int]:
-    """Return for each group how many workers it lacks. `groups`: its least number, by its glob."""
+def count_missing(
+    workers: Collection[Worker], expected: Collection[str], groups: Mapping[str, int]
+) -> dict[str, int]:
+    """Return how many workers each expected id and each group lacks.
+
+    `groups`: its least number of live workers, by its glob. An id lacks none if Redis knows it: a
+    dead worker has a series that says so.
+    """
+    known = {one.id for one in workers}
     alive = [one.id for one in workers if not is_child(one) and decide_health(one) != "dead"]
-    return {
+    return {name: int(name not in known) for name in expected} | {
         glob: max(0, least - sum(fnmatchcase(name, glob) for name in alive))
         for glob, least in groups.items()
     }
@@ -140,7 +148,8 @@ class WorkerPoller:
             if is_of_interest(one, found, self._expected.__contains__, self._is_in_a_group)
         ]
         deploys = int(version) if version and version.isdigit() else 0
-        self._tell(FleetPoll(stamp, shown, deploys, count_missing(workers, self._groups)))
+        missing = count_missing(workers, self._expected, self._groups)
+        self._tell(FleetPoll(stamp, shown, deploys, missing))
         unreadable = [f"{worker.id}: {worker.problem}" for worker in workers if worker.problem]
         if unreadable:
             return self._report(f"a worker's record cannot be read: {'; '.join(unreadable[:5])}")

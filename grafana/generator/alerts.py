@@ -269,8 +269,9 @@ def _workers() -> Iterator[Rule]:
         query=query.nonempty(query.name_by(EVERY.worker_group("missing"), GROUP)),
         hold="2m",
         names=("group",),
-        summary="Workers that are missing in the group {group}: {value}",
-        description="Fewer workers are alive than `workers.expected` in the configuration demands.",
+        summary="Missing workers, expected as {group}: {value}",
+        description="Fewer workers are alive than `workers.expected` in the configuration demands,"
+        " or no worker with an id in it has been heard of.",
         runbook="worker-heartbeat",
         dashboard=page.FLEET,
         panel=41,

@@ -92,7 +92,7 @@ def test_a_worker_that_was_replaced_is_not_told_and_one_that_lacks_is(old_redis:
     seen = Watched(old_redis.url, expected=["web1.named"], groups=groups)
     assert seen.names() == {"k8s.pod-2", "k8s.pod-2-7", "web1.named"}
     assert len(seen.counted[0]) == 7, "the runs of all workers count"
-    assert seen.told[0].missing == {"k8s.*": 1, "web1.*": 0}
+    assert seen.told[0].missing == {"web1.named": 0, "k8s.*": 1, "web1.*": 0}
     assert "web1.mail" in Watched(old_redis.url).names(), "without a group, each death is told"
 
 
@@ -100,3 +100,14 @@ def test_a_worker_that_was_replaced_is_not_told_and_one_that_lacks_is(old_redis:
 def test_a_worker_that_lets_its_group_down_is_missing(old_redis: Redis, is_over: bool) -> None:
     beat(old_redis, "k8s.pod-1", age=70.0, is_over=is_over)
     assert Watched(old_redis.url, groups={"k8s.*": 1}).poll().missing == {"k8s.*": 1}  # type: ignore[union-attr]
+
+
+def test_an_expected_worker_is_missing_while_nobody_has_heard_of_it(old_redis: Redis) -> None:
+    seen = Watched(old_redis.url, expected=["web1.mail", "web1.new"])
+    beat(old_redis, "web1.mail", age=60.0)
+    assert seen.names() == {"web1.mail"}, "its death is told"
+    assert seen.told[0].missing == {"web1.mail": 0, "web1.new": 1}
+    beat(old_redis, "web1.new")
+    old_redis.client().zrem(WORKERS_KEY, "web1.mail")  # Redis was started anew with nothing
+    assert seen.names() == {"web1.new"}
+    assert seen.told[0].missing == {"web1.mail": 1, "web1.new": 0}

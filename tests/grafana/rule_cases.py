@@ -284,7 +284,7 @@ CASES = (
         "BeanwatchWorkersMissing",
         "critical",
         {"group": "k8s.*"},
-        "Workers that are missing in the group k8s.*: 2",
+        "Missing workers, expected as k8s.*: 2",
         FLEET_PAGE,
         3,
         {MISSING: "0 1 2 2"},

@@ -336,12 +336,12 @@ WORKERS = Group(
     ),
 )
 WORKER_GROUP = Group(
-    "<prefix>.worker_group.<glob>",
+    "<prefix>.worker_group.<id or glob>",
     (
         Series(
             "missing",
             "",
-            "workers that the group in `workers.expected` has fewer than its least number",
+            "live workers that a glob in `workers.expected` lacks; 1 if an id there has no record",
             prometheus="worker_group_missing",
         ),
     ),
@@ -427,7 +427,7 @@ def workers(prefix: str, stat: str) -> str:
 
 
 def worker_group(prefix: str, group: str, stat: str) -> str:
-    """Return the path `<prefix>.worker_group.<glob>.<stat>`."""
+    """Return the path `<prefix>.worker_group.<id or glob>.<stat>`."""
     return f"{prefix}.worker_group.{group}.{stat}"
 
 
