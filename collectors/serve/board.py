@@ -77,6 +77,7 @@ class Kept(NamedTuple):
 
     poll: Poll
     at: float  # when the poll ended, by the board's clock
+    # The last poll of this process of the server that was to read its queues, and was answered.
     queues: Poll | None = None
     queues_at: float = 0.0
     start: float | None = None  # when the server was started, in seconds since the epoch
@@ -107,14 +108,22 @@ class Board:
         self._fleet_at = float("-inf")
 
     def post(self, poll: Poll) -> None:
-        """Keep a poll in place of the one before of the same server."""
+        """Keep a poll in place of the one before of the same server.
+
+        If the server did not answer, its queues are kept: the next poll may not read them, and
+        they would be missing from the page until one does.
+        """
         node, at = poll.server.node, self._clock()
         with self._lock:
             before = self._servers.get(node)
-            start = self._find_start(poll.seen.state, before)
+            state = poll.seen.state
+            start = self._find_start(state, before)
             queues, queues_at = (before.queues, before.queues_at) if before else (None, 0.0)
-            if poll.has_queues or poll.seen.state is None:
+            last = queues.seen.state if queues else None
+            if state is not None and poll.has_queues:
                 queues, queues_at = poll, at
+            elif state is not None and last is not None and state.instance != last.instance:
+                queues = None
             others = (before.others if before else Others()).add(poll)
             self._servers[node] = Kept(poll, at, queues, queues_at, start, others)
 
@@ -190,7 +199,8 @@ class _Writer:
             page.add("collector_poll_age_seconds", own, round(age, 3))
             if not self._is_fresh(kept.at):
                 continue
-            page.add_one(COLLECTOR, own, _describe_poll(kept))
+            swept = kept.queues if self._is_fresh(kept.queues_at) else None
+            page.add_one(COLLECTOR, own, _describe_poll(poll, swept))
             if state is None:
                 page.add_one(SERVER, own, {"up": 0})
                 continue
@@ -227,7 +237,7 @@ class _Writer:
         Those that only a poll of its queues can tell come from the last such poll.
         """
         swept = kept.queues.seen if kept.queues and self._is_fresh(kept.queues_at) else None
-        if swept is None or swept.state is None or swept.state.instance != state.instance:
+        if swept is None or swept.state is None:
             return server_values(state, kept.poll.restarts, None)
         unknown = [name for name in SUMS if getattr(state, name) is None]
         state = state._replace(**{name: getattr(swept.state, name) for name in unknown})
@@ -294,16 +304,16 @@ def _to_queue(name: str, values: Mapping[str, Any]) -> ObservedQueue:
     return ObservedQueue(QueueState(name, **fields), **rest)
 
 
-def _describe_poll(kept: Kept) -> dict[str, Number]:
-    poll, queues = kept.poll, kept.queues
+def _describe_poll(poll: Poll, queues: Poll | None) -> dict[str, Number]:
     values: dict[str, Number] = {
         "success": int(poll.seen.is_complete),
         "poll_seconds": round(poll.seconds, 6),
         "missed_ticks": poll.missed,
     }
-    if queues is not None and queues.seen.state is not None:
-        values["queues_success"] = int(queues.seen.queues is not None)
-    if queues is not None and queues.seen.queues is not None:
+    if queues is None or poll.seen.state is None:
+        return values
+    values["queues_success"] = int(queues.seen.queues is not None)
+    if queues.seen.queues is not None:
         own, rest = queues.seen.chosen
         values |= {"queues": len(own) + len(rest), "queues_skipped": len(rest)}
     return values

@@ -150,6 +150,31 @@ def test_queues_stay_between_two_polls_that_read_them_and_their_age_is_told(
     assert find(samples, "collector_poll_age_seconds") == [0]
 
 
+def test_queues_come_back_with_the_server_if_it_is_the_same_process(
+    board: Board, clock: Clock
+) -> None:
+    state = ServerState(instance="a")
+    board.post(poll(seen(QueueState("a", ready=1), state=state)))
+    for has_queues in (False, True):
+        board.post(poll(Observation(trouble="no answer"), has_queues=has_queues))
+        samples = read(board.page())
+        assert not find(samples, "queue_jobs")
+        assert not find(samples, "collector_queues_success")
+        assert not find(samples, "collector_queues")
+        board.post(poll(Observation(state), has_queues=False))
+        samples = read(board.page())
+        assert find(samples, "queue_jobs", queue="a") == [1]
+        assert find(samples, "collector_queues_success") == [1]
+    clock.now += 31
+    board.post(poll(Observation(state), has_queues=False))
+    samples = read(board.page())
+    assert not find(samples, "queue_jobs")
+    assert not find(samples, "collector_queues_success")
+    board.post(poll(seen(QueueState("a", ready=1), state=state)))
+    board.post(poll(Observation(ServerState(instance="b")), has_queues=False))
+    assert not find(read(board.page()), "queue_jobs")
+
+
 def test_what_only_the_queues_of_a_server_tell_stays_with_them(board: Board, clock: Clock) -> None:
     state = ServerState(instance="a", connections=1, queues=1, ready=7)
     board.post(poll(seen(QueueState("a", ready=7, missing_jobs=2), state=state)))

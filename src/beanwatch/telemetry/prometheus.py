@@ -19,7 +19,7 @@ VALUE = {ord("\\"): r"\\", ord("\n"): r"\n", ord('"'): r"\""}
 # Families whose help is not that of one series of the table in `telemetry.series`.
 OTHER_HELP = {
     "collector_poll_age_seconds": "time since the last poll of the server ended",
-    "collector_queues_age_seconds": "time since the last poll that was to read the queues ended",
+    "collector_queues_age_seconds": "time since the end of the last answered poll of the queues",
     "fleet_job_duration_seconds": "how long the runs of all workers took, by kind of job",
     "fleet_job_runs_total": "runs of all workers that have ended, by kind of job and outcome",
     "job_duration_seconds": "how long the worker's runs took, by kind of job",
