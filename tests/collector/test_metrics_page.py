@@ -426,16 +426,19 @@ def test_a_real_collector_is_scraped_and_a_server_that_dies_is_told(
         stop_process(process)
 
 
-def test_a_port_that_is_taken_is_one_line_and_exit_code_2(
+def test_an_address_that_is_not_free_is_exit_code_1_as_it_may_be_later_and_no_address_is_2(
     beanstalkd: Beanstalkd,
 ) -> None:
     argv = [BEANWATCH, "collect", "--server", beanstalkd.address, "--listen"]
-    for listen, text in (
-        (str(beanstalkd.port), f"cannot listen on 127.0.0.1:{beanstalkd.port}: Address already in"),
-        ("nonsense", "invalid address 'nonsense': expected host:port, or a port"),
+    taken = f"127.0.0.1:{beanstalkd.port}"
+    for listen, text, code in (
+        (str(beanstalkd.port), f"cannot listen on {taken}: Address already in", 1),
+        ("192.0.2.1:9137", "cannot listen on 192.0.2.1:9137: Cannot assign requested address", 1),
+        ("nowhere.invalid:9137", "cannot listen on nowhere.invalid:9137: the host name cannot", 1),
+        ("nonsense", "invalid address 'nonsense': expected host:port, or a port", 2),
     ):
         done = subprocess.run([*argv, listen], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 2
+        assert done.returncode == code
         (line,) = done.stderr.splitlines()
         assert line.startswith(f"beanwatch: --listen: {text}")
     done = subprocess.run([*argv, "9137", "--once"], capture_output=True, text=True, timeout=60)

@@ -184,7 +184,8 @@ EXIT_CODES = {
     },
     "collect": {
         0: "told to stop; with `--once`: all servers answered",
-        1: "with `--once`: some servers answered",
+        1: "the address of `--listen` is not free, or another collector has locked the state; "
+        "with `--once`: some servers answered",
         2: "wrong usage or configuration; with `--once`: no server was polled",
     },
     "doctor": {

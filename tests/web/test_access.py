@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,15 @@ def test_the_command_refuses_to_show_everything_to_everybody(run: object, tmp_pa
     assert "--users FILE" in err
     code, _, err = run("beanwatch", "web", "--trusted-proxy", "127.0.0.1")  # type: ignore[operator]
     assert (code, "need each other" in err) == (2, True)
+
+
+def test_an_address_that_is_not_free_is_exit_code_1_as_it_may_be_later(run: object) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        code, _, err = run("beanwatch", "web", "--listen", taken)  # type: ignore[operator]
+    assert (code, f"cannot listen on {taken}" in err) == (1, True)
+    code, _, err = run("beanwatch", "web", "--listen", "nonsense")  # type: ignore[operator]
+    assert (code, "invalid address" in err) == (2, True)
 
 
 def test_the_command_makes_the_line_of_a_user(run: object, tmp_path: Path) -> None:

@@ -266,12 +266,16 @@ def max_age(collect: CollectConfig) -> float:
 
 @contextmanager
 def listening(text: str, pages: Mapping[str, Page], problems: ProblemLog) -> Iterator[HttpServer]:
-    """Serve the pages on the address `text`. Raises UsageError if it is invalid or not free."""
+    """Serve the pages on the address `text`. Raises UsageError if it is invalid.
+
+    Raises ClickException if it is not free, or its host is not known. Both may pass by themselves,
+    so the exit code must not be 2, after which systemd does not start the collector again.
+    """
     address = parse_page_address(text)
     try:
         server = HttpServer(address, pages, lambda text: problems.report("listen", text))
     except OSError as error:
-        raise click.UsageError(f"--listen: {describe_listen_error(address, error)}") from None
+        raise click.ClickException(f"--listen: {describe_listen_error(address, error)}") from None
     try:
         yield server
     finally:

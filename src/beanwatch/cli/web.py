@@ -188,7 +188,11 @@ def check_base(path: str) -> str:
 
 
 def open_socket(address: Address) -> socket.socket:
-    """Return a socket that listens on an address. Raises UsageError."""
+    """Return a socket that listens on an address.
+
+    Raises ClickException if it is not free, or its host is not known. Both may pass by themselves,
+    so the exit code must not be 2, after which systemd does not start the page again.
+    """
     try:
         family, where = resolve(address.host, address.port, QUERY_TIMEOUT)[0]
         listening = socket.socket(family, socket.SOCK_STREAM)
@@ -200,7 +204,7 @@ def open_socket(address: Address) -> socket.socket:
             listening.close()
             raise
     except OSError as error:
-        raise click.UsageError(f"--listen: {describe_listen_error(address, error)}") from None
+        raise click.ClickException(f"--listen: {describe_listen_error(address, error)}") from None
     return listening
 
 

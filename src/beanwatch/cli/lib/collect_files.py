@@ -56,7 +56,8 @@ def state_path(
 def open_state(path: str, stack: ExitStack) -> StateFile | None:
     """Open the state file, and lock it until `stack` is closed. None if `path` is empty.
 
-    The lock keeps a second collector from using the same file.
+    The lock keeps a second collector from using the same file. It raises ClickException, not
+    UsageError, because the other one may end: the exit code must let systemd try again.
     """
     if not path:
         return None
@@ -65,7 +66,7 @@ def open_state(path: str, stack: ExitStack) -> StateFile | None:
             os.makedirs(directory, mode=0o700, exist_ok=True)
         stack.enter_context(locked(f"{path}.lock"))
     except LockedError:
-        raise click.UsageError(
+        raise click.ClickException(
             f"another `beanwatch collect` uses the state file {path}: it has locked {path}.lock"
         ) from None
     except OSError as error:
@@ -92,7 +93,7 @@ def open_spool(directory: str, problems: ProblemLog, stack: ExitStack) -> Spool 
         spool = Spool(directory, problems)
         stack.enter_context(locked(os.path.join(directory, ".lock")))
     except LockedError as error:
-        raise click.UsageError(
+        raise click.ClickException(
             f"another `beanwatch collect` uses the spool directory {directory} ({error})"
         ) from None
     except OSError as error:
