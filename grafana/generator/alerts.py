@@ -167,14 +167,16 @@ def _queues() -> Iterator[Rule]:
         keep=KEEP,
     )
 
-    def named(measure: str) -> Query:
-        return query.nonempty(query.name_by(EVERY.queue(measure), QUEUE_SERVER, QUEUE))
+    def named(measure: str, hold: str = "0s") -> Query:
+        series = EVERY.queue(measure)
+        series = series._replace(promql=_over_gaps(series.promql, hold))
+        return query.nonempty(query.name_by(series, QUEUE_SERVER, QUEUE))
 
     yield rule(
         uid="beanwatch-backlog",
         title="Backlog",
         severity="warning",
-        query=named("ready"),
+        query=named("ready", "15m"),
         limits=(BACKLOG,),
         hold="15m",
         summary="Ready jobs in {queue} on {server}: {value}",
@@ -222,7 +224,7 @@ def _queues() -> Iterator[Rule]:
             title=f"Queue: {word.lower()}",
             severity=severity,
             query=named("consumer_state"),
-            alert=_present(EVERY.queue_in(state), QUEUE_SERVER, QUEUE),
+            alert=_present(_over_gaps(EVERY.queue_in(state), hold), QUEUE_SERVER, QUEUE),
             compare="within_range",
             limits=_exactly(CONSUMER[state]),
             hold=hold,
@@ -314,7 +316,7 @@ def _workers() -> Iterator[Rule]:
             title=f"Worker {state}",
             severity=severity,
             query=named(EVERY.worker("state")),
-            alert=_present(EVERY.worker_in(state), WORKER_HOST),
+            alert=_present(_over_gaps(EVERY.worker_in(state), hold), WORKER_HOST),
             compare="within_range",
             limits=_exactly(HEALTH[state]),
             hold=hold,
@@ -327,7 +329,7 @@ def _workers() -> Iterator[Rule]:
         title="Worker hung for long",
         severity="critical",
         query=named(EVERY.worker("state")),
-        alert=_present(EVERY.worker_in("hung"), WORKER_HOST),
+        alert=_present(_over_gaps(EVERY.worker_in("hung"), "10m"), WORKER_HOST),
         compare="within_range",
         limits=_exactly(HEALTH["hung"]),
         hold="10m",
@@ -384,6 +386,16 @@ def _jobs() -> Iterator[Rule]:
 def _present(samples: str, *nodes: Node) -> str:
     """Return the PromQL expression for the series that are in the state of these samples."""
     return f"{query.name_by(Query('', samples), *nodes).promql} == 1"
+
+
+def _over_gaps(samples: str, hold: str) -> str:
+    """Return PromQL that looks back over a gap, if the rule holds an alert back for long.
+
+    One missing sample begins `for` anew. A server whose polls fail now and then would never get the
+    alert. With a short `hold`, a single sample and a gap would be enough for an alert.
+    """
+    is_long = int(hold[:-1]) > int(KEEP[:-1])  # both in minutes, or 0
+    return f"last_over_time({samples}[{KEEP}])" if is_long else samples
 
 
 def _exactly(code: int) -> tuple[float, float]:

@@ -10,7 +10,7 @@ import yaml
 
 from tests.grafana import boards
 from tests.grafana.boards import Json
-from tests.grafana.rule_cases import CASES, POLL_AGE, Case, consumers, health
+from tests.grafana.rule_cases import CASES, POLL_AGE, READY, Case, consumers, health
 from tests.real.prometheus import promtool
 
 FILE = boards.FOLDER / "prometheus" / "beanwatch.rules.yml"
@@ -116,6 +116,28 @@ def test_an_outage_of_a_server_ends_no_alert_of_a_queue_unless_it_lasts(tmp_path
         judge(tmp_path, short, minute, promql_expr_test=firing(name=name, expected=1))
     long = {consumers("no_consumer"): "1 1 1 1 stale", POLL_AGE: "1x20"}
     judge(tmp_path, long, 8, promql_expr_test=firing())
+
+
+@pytest.mark.parametrize(
+    ("name", "series", "minutes"),
+    [
+        ("Backlog", READY, 15),
+        ("ConsumersSaturated", consumers("saturated"), 15),
+        ("WorkerHungLong", health("hung"), 10),
+        ("WorkerBlocked", health("blocked"), 5),
+    ],
+    ids=["backlog", "saturated", "hung", "blocked"],
+)
+def test_a_poll_that_fails_now_and_then_does_not_delay_an_alert(
+    name: str, series: str, minutes: int, tmp_path: Path
+) -> None:
+    value = 1001 if name == "Backlog" else 1
+    values = f"{value} {value} stale " * 8
+    test = firing(name=f"Beanwatch{name}", expected=1)
+    judge(tmp_path, {series: values}, minutes, promql_expr_test=test)
+    is_over = [*values.split()[:minutes], "0"]
+    test = firing(name=f"Beanwatch{name}")
+    judge(tmp_path, {series: " ".join(is_over)}, minutes, promql_expr_test=test)
 
 
 def test_a_dead_worker_is_an_alert_until_it_is_forgotten(tmp_path: Path) -> None:
