@@ -88,7 +88,7 @@ class Board:
     """Takes polls from the pollers' threads, and gives pages to the threads that serve them.
 
     `max_age` (seconds): what was read longer ago is left out of the page. `totals` has the runs of
-    all workers.
+    all workers. A new kind of job is shown without runs for `zeros_for` seconds.
     """
 
     def __init__(
@@ -96,14 +96,15 @@ class Board:
         max_age: float,
         totals: FleetTotals | None = None,
         *,
+        zeros_for: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._max_age, self._totals = max_age, totals
+        self._max_age, self._totals, self._zeros_for = max_age, totals, zeros_for
         self._clock, self._now = clock, now
         self._lock = threading.Lock()
         self._servers: dict[str, Kept] = {}
-        self._shown: set[Kind] = set()  # the kinds of job that a page has had
+        self._first_shown: dict[Kind, float] = {}  # when a page had this kind of job first
         self._fleet: FleetPoll | None = None
         self._fleet_at = float("-inf")
 
@@ -150,18 +151,19 @@ class Board:
         if fleet is not None and is_known:
             writer.add_fleet(fleet, self._now() - (at - fleet_at))
             if self._totals is not None:
-                self._add_totals(page, self._totals)
+                self._add_totals(page, self._totals, at)
         return page
 
-    def _add_totals(self, page: Page, totals: FleetTotals) -> None:
-        """Add the runs of each kind of job; the first time without runs.
+    def _add_totals(self, page: Page, totals: FleetTotals, at: float) -> None:
+        """Add the runs of each kind of job; at first without runs.
 
         Prometheus takes the first value that it sees for one that was always there. So the first
-        failure of a new kind would never be counted.
+        failure of a new kind would never be counted. Several may scrape, and people look at the
+        page, too: each must have the time to see the 0.
         """
         for kind, known in totals.sums():
-            total = known if kind in self._shown else Sum()
-            self._shown.add(kind)
+            is_new = at - self._first_shown.setdefault(kind, at) < self._zeros_for
+            total = Sum() if is_new else known
             server, queue, job = kind
             own = labels(server=server, queue=queue, job=job)
             for outcome, runs in total.outcomes.items():

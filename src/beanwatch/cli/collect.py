@@ -169,7 +169,7 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     find_runs = None if once else totals.queue_runs
     only_essential = collect.series == "essential"
     points = GraphitePoints(outbox, config.prefix, only_essential=only_essential)
-    board = Board(max_age(collect), totals)
+    board = Board(max_age(collect), totals, zeros_for=zeros_for(collect))
     publish: list[Publish] = [points.publish] if config.graphite.address else []
     publish_fleet: list[PublishFleet] = [points.publish_fleet] if publish else []
     if collect.listen:
@@ -262,6 +262,15 @@ def wait_for_signal(seconds: float) -> bool:
 def max_age(collect: CollectConfig) -> float:
     """Return for how long (seconds) the page shows what was read: for three polls that time out."""
     return 3 * (max(collect.interval, collect.queues_interval) + collect.timeout)
+
+
+def zeros_for(collect: CollectConfig) -> float:
+    """Return for how long (seconds) the page shows a new kind of job without runs.
+
+    It is the longest time that is likely between two scrapes: a minute, but less for who polls more
+    often than every 10 s.
+    """
+    return min(60.0, 6 * collect.interval)
 
 
 @contextmanager

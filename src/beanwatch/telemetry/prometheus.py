@@ -21,7 +21,8 @@ OTHER_HELP = {
     "collector_poll_age_seconds": "time since the last poll of the server ended",
     "collector_queues_age_seconds": "time since the end of the last answered poll of the queues",
     "fleet_job_duration_seconds": "how long the runs of all workers took, by kind of job",
-    "fleet_job_runs_total": "runs of all workers that have ended, by kind of job and outcome",
+    "fleet_job_runs_total": "runs of all workers that have ended, by kind of job and outcome; "
+    "a new kind has 0 for a minute, so that each Prometheus sees the rise",
     "job_duration_seconds": "how long the worker's runs took, by kind of job",
     "job_runs_total": "runs of the worker that have ended, by kind of job and outcome",
     "job_wait_seconds": "how long jobs were ready before the worker reserved them for the first "
