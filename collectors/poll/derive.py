@@ -69,6 +69,8 @@ def derive_queue(
     before: QueueSample | None,
     now: float,
     absent_at: float | None = None,
+    *,
+    begin_at_0: bool = True,
 ) -> tuple[ObservedQueue, QueueSample]:
     """Compute a queue's rates, time to drain and state of consumers.
 
@@ -77,13 +79,16 @@ def derive_queue(
     `now` is the time when the queue's numbers arrived, in seconds of the clock of `before.at`.
 
     Without `before`, `absent_at` is a time at which the queue did not exist (None: unknown). Its
-    counters started at 0 after that, so its rates are known at the first reading.
+    counters started at 0 after that, so its rates are known at the first reading. This is not so
+    without `begin_at_0` (see `System.counters_begin_at_0`): then a counter that is new or has
+    decreased has no rate.
     """
     consumers = Consumers.of(state, server)
+    counted = before
     if before and is_new_queue(state, before):
         absent_at, before = before.at, None
-    born = None if absent_at is None else QueueSample(absent_at, 0, 0, None, None, None)
-    counted = before or born
+    if begin_at_0 and not before and absent_at is not None:
+        counted = QueueSample(absent_at, 0, 0, None, None, None)
     put_rate = rate_of(state.puts, counted and counted.puts, counted, now)
     delete_rate = rate_of(state.deletes, counted and counted.deletes, counted, now)
     earlier = before and Consumers(
@@ -103,7 +108,7 @@ def derive_queue(
 
 
 def is_new_queue(state: QueueState, before: QueueSample) -> bool:
-    """Return True if a counter decreased: the queue was deleted and created again."""
+    """Return True if a counter decreased: most queues were deleted and created again."""
     return any(
         now is not None and then is not None and now < then
         for now, then in ((state.puts, before.puts), (state.deletes, before.deletes))

@@ -141,12 +141,13 @@ class Observer:
     ) -> dict[str, ObservedQueue]:
         before, selection = self.samples.queues, self._selection.key
         absent_at = self.samples.absent_at(selection)
+        begin_at_0 = self.server.system.counters_begin_at_0
         observed: dict[str, ObservedQueue] = {}
         samples: dict[str, QueueSample] = {}
         for name, queue in queues.items():
             received_at = reading.received_at.get(name, self.samples.memory.now)
             one, samples[name] = derive_queue(
-                queue, state, before.get(name), received_at, absent_at
+                queue, state, before.get(name), received_at, absent_at, begin_at_0=begin_at_0
             )
             if self._find_runs and (runs := self._find_runs(self.server.node, name)):
                 needed = workers_needed(runs, queue.ready, one.put_rate)

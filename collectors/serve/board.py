@@ -56,19 +56,20 @@ class Others(NamedTuple):
             return self
         if not rest:
             return Others(self.totals)
-        before = self.last
+        before, begin_at_0 = self.last, poll.server.system.counters_begin_at_0
         if before is not None and state.instance != self.instance:
             before = {}  # the counters of the new process began at 0
         totals = dict(self.totals)
         last: dict[str, Mapping[str, Number]] = {}
         for name, queue in queues.items():
-            known = None if before is None else before.get(name, NEW)
+            known = None if before is None else before.get(name, NEW if begin_at_0 else None)
             last[name] = now = {**(known or {}), **_counters(queue)}
             if known is not None and name in rest:
                 for counter in now.keys() & known.keys():
                     value, then = now[counter], known[counter]
-                    rise = value - then if value >= then else value
-                    totals[counter] = totals.get(counter, 0) + rise
+                    if value < then:
+                        then = 0 if begin_at_0 else value
+                    totals[counter] = totals.get(counter, 0) + value - then
         return Others(totals, last, state.instance)
 
 

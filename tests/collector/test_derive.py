@@ -100,6 +100,20 @@ def test_the_counters_of_a_new_queue_began_at_0_if_it_is_known_when_it_was_not_t
     assert (unknown.put_rate, unknown.delete_rate) == (None, 1.0)
 
 
+def test_where_counters_do_not_begin_at_0_with_the_queue_the_first_and_a_fallen_one_have_no_rate():
+    def rates(state: QueueState, before: QueueSample | None) -> tuple[float | None, float | None]:
+        observed, _ = derive_queue(state, RUNNING, before, 110.0, 100.0, begin_at_0=False)
+        return observed.put_rate, observed.delete_rate
+
+    # A new group of an old stream: the stream has counted its entries for a long time.
+    assert rates(queue(puts=10**6, deletes=0), None) == (None, None)
+    # A group that was set back to an earlier entry: its stream counts on.
+    _, before = derive(queue(puts=10**6, deletes=10**6), now=100.0)
+    assert rates(queue(puts=10**6 + 5, deletes=10), before) == (0.5, None)
+    # A node that left the cluster took its part of the counters with it.
+    assert rates(queue(puts=10**5, deletes=10**5), before) == (None, None)
+
+
 def test_a_queue_that_came_back_is_not_compared_with_its_consumers_before():
     stuck = queue(puts=100, deletes=90, ready=5, consumers=1)
     _, before = derive(stuck, now=100.0)

@@ -297,6 +297,8 @@ class System(NamedTuple):
     native_queue: tuple[tuple[str, str], ...] = ()
     # Raises AddressError if the URL or a setting of a `Server` is wrong. It connects to nothing.
     check_server: Callable[[Any], object] = bool
+    # True if the counters of a new queue begin at 0, and fall only if it is deleted and made again.
+    counters_begin_at_0: bool = False
     has_queue_problems: bool = False  # true if a `Problem` may name a queue
     job_fact: str = "job"  # the name in `Job.facts` of the kind of job: class, task, ...
     has_host: bool = True  # false if the address in the URL is no host, such as a region

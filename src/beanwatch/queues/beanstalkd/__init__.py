@@ -44,6 +44,7 @@ SYSTEM = System(
     actions=frozenset(ACTIONS) - {"list_jobs", "locate"},
     consumers="connections that watch the queue",
     absent_is_empty=True,
+    counters_begin_at_0=True,
     open_reader=open_reader,
     open_actions=open_actions,
 )
