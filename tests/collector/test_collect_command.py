@@ -228,6 +228,18 @@ def test_a_second_collector_with_the_same_state_is_refused(
     assert "another `beanwatch collect` uses the spool directory" in stderr
 
 
+def test_an_interval_at_which_points_look_late_is_logged_at_the_start(
+    beanstalkd: Beanstalkd, sink: Sink, daemon: Callable[..., Daemon]
+):
+    argv = ("--server", beanstalkd.address, "--graphite", sink.address, "--interval")
+    for interval, warnings in (("61s", 1), ("60s", 0)):
+        one = daemon(*argv, interval)
+        wait_until(lambda one=one: any("collecting" in message for message in one.messages))
+        assert sum("at most 60 s" in message for message in one.messages) == warnings
+        one.stop()
+        one.log.unlink()
+
+
 def test_a_hanging_server_delays_none_of_the_others(
     beanstalkd: Beanstalkd, tmp_path: Path, sink: Sink, daemon: Callable[..., Daemon]
 ):

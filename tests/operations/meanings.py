@@ -132,7 +132,8 @@ CONFIG = {
     "redis.password_file": "a file whose first line is the password",
     "graphite.address": "carbon's plaintext port; empty: off",
     "graphite.url": "the render API, without `/render`; empty: off",
-    "collect.interval": "time between two polls of a server",
+    "collect.interval": "time between two polls of a server; above 1m, alerts say that the "
+    "collector is silent",
     "collect.queues_interval": "time between two polls of the queues; 0: as the interval",
     "collect.timeout": "longest time for a server's whole reply",
     "collect.include": "queues to send",

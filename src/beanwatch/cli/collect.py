@@ -44,6 +44,7 @@ from beanwatch.queues.servers import Server, find_clash
 from beanwatch.telemetry.logging.problems import ProblemLog
 from beanwatch.telemetry.logging.setup import reopen
 
+LONGEST_INTERVAL = 60.0  # seconds; half of the time after which points are late
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
@@ -159,6 +160,12 @@ def run(config: Config, servers: Sequence[Server], stack: ExitStack, *, once: bo
     collect = config.collect
     log = open_log(config, once=once)
     problems = ProblemLog(log)
+    if collect.interval > LONGEST_INTERVAL and not once:
+        log.warning(
+            f"the interval should be at most {LONGEST_INTERVAL:g} s: after 2 minutes without a new "
+            "point, the alert rules and check_metrics_fresh say that the collector is silent; to "
+            "read queues less often, set collect.queues_interval"
+        )
     state = open_state(state_path(collect.state, servers, once=once), stack)
     known = load_state(state, log)
     # With `-` points are only printed. They need no spool, and a running collector may lock it.
