@@ -51,6 +51,13 @@ class Observation(NamedTuple):
         return not self.trouble and not self.implausible
 
     @property
+    def queues_success(self) -> float:
+        """1 if all requested numbers of the queues were read, 0.5 if some are missing, else 0."""
+        if self.queues is None:
+            return 0
+        return 0.5 if self.trouble else 1
+
+    @property
     def missing_jobs(self) -> int | None:
         """The number of jobs that the server lost, in all queues that were read.
 

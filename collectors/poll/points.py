@@ -33,7 +33,7 @@ class GraphitePoints:
         self._only_essential = only_essential
         self._prefix = prefix
         # By server: what its last poll that was to read the queues tells of them.
-        self._counts: dict[str, dict[str, int]] = {}
+        self._counts: dict[str, dict[str, float]] = {}
 
     def publish(self, poll: Poll) -> None:
         """Put the points of a poll (series.SERVER, QUEUE and COLLECTOR) in the outbox."""
@@ -75,13 +75,13 @@ class GraphitePoints:
         yield stem, self._pick(values, {*SERVER.names, *ESSENTIAL_NATIVE})
         if seen.queues is None:
             if poll.has_queues:
-                self._counts[source] = {"queues_success": 0}
+                self._counts[source] = {"queues_success": seen.queues_success}
             return
         stem = f"{self._prefix}.queue.{source}"
         with_series, rest = seen.chosen
         nodes = name_nodes(dict.fromkeys((*with_series, *poll.expected)))
         self._counts[source] = {
-            "queues_success": 1,
+            "queues_success": seen.queues_success,
             "queues": len(with_series) + len(rest),
             "queues_skipped": len(rest),
             "collisions": sum(used != node(name) for name, used in nodes.items()),

@@ -315,7 +315,7 @@ def _describe_poll(poll: Poll, queues: Poll | None) -> dict[str, Number]:
     }
     if queues is None or poll.seen.state is None:
         return values
-    values["queues_success"] = int(queues.seen.queues is not None)
+    values["queues_success"] = queues.seen.queues_success
     if queues.seen.queues is not None:
         own, rest = queues.seen.chosen
         values |= {"queues": len(own) + len(rest), "queues_skipped": len(rest)}

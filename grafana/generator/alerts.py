@@ -81,11 +81,24 @@ def _servers() -> Iterator[Rule]:
         severity="critical",
         query=named(EVERY.collector("queues_success")),
         compare="lt",
-        limits=(1,),
+        limits=(0.5,),
         hold="5m",
         summary="The queues of server {server} cannot be read",
         description="The server answers, but does not tell the numbers of its queues in time. Until"
         " it does, no rule about its queues can fire. The collector's log says why.",
+        panel=41,
+    )
+    yield rule(
+        uid="beanwatch-queues-partly-read",
+        title="Queues partly read",
+        severity="warning",
+        query=named(EVERY.collector("queues_success")),
+        compare="within_range",
+        limits=(0, 1),
+        hold="15m",
+        summary="Some numbers of the queues of server {server} cannot be read",
+        description="The server answers, but some numbers of its queues are missing, such as ages,"
+        " or all of one queue. No rule about these can fire. The collector's log says which.",
         panel=41,
     )
     for severity, limit, hold in (("warning", 1, "5m"), ("critical", 2, "2m")):

@@ -351,6 +351,11 @@ def test_queues_that_could_not_be_read_are_told(board: Board) -> None:
     assert find(read(board.page()), "collector_queues_success") == [1]
     board.post(poll(Observation(ServerState(), trouble="cannot read the queues")))
     assert find(read(board.page()), "collector_queues_success") == [0]
+    some = seen(QueueState("a", ready=1))._replace(trouble="cannot read head ages")
+    board.post(poll(some))
+    assert find(read(board.page()), "collector_queues_success") == [0.5]
+    board.post(poll(Observation(ServerState()), has_queues=False))
+    assert find(read(board.page()), "collector_queues_success") == [0.5], "until the next sweep"
     board.post(poll(Observation(trouble="connection refused")))
     assert not find(read(board.page()), "collector_queues_success")
 

@@ -66,6 +66,7 @@ class Fleet:
         values |= {name: step * self._bad_scrapes for name, step in COUNTERS.items()}
         values['server_up{server="down"}'] = int(self.is_well)
         values['collector_queues_success{server="q1"}'] = int(self.is_well)
+        values['collector_queues_success{server="weak"}'] = 1 if self.is_well else 0.5
         values["workers_success"] = int(self.is_well)
         values["workers_live"] = int(self.has_workers)
         blocked = 'worker_state{worker="web1.blocked",state="blocked"}'

@@ -203,7 +203,11 @@ def test_every_rule_is_quiet_when_all_is_well_and_fires_when_it_is_not(fleet: Li
     alerts.wait(no_worker="workers", workers_missing="app1_bulk-_")
 
     # When a server shows problems, and its queues cannot be read; when Redis is away
-    for path in ("server.q9.problem 2", "collector.q9.queues_success 0"):
+    for path in (
+        "server.q9.problem 2",
+        "collector.q9.queues_success 0",
+        "collector.q8.queues_success 0.5",
+    ):
         name, _, value = path.partition(" ")
         fleet.graphite.send(f"{PREFIX}.{name}", float(value))
     fleet.redis.stop()
@@ -211,6 +215,7 @@ def test_every_rule_is_quiet_when_all_is_well_and_fires_when_it_is_not(fleet: Li
         server_problem_warning="q9",
         server_problem_critical="q9",
         queues_not_read="q9",
+        queues_partly_read="q8",
         heartbeats_not_read="workers",
     )
 

@@ -358,7 +358,7 @@ COLLECTOR = Group(
         Series(
             "queues_success",
             "",
-            "1 if the last poll that was to read the queues could read them, 0 if not",
+            "1 if the last poll of the queues read them, 0.5 if some numbers are missing, else 0",
             prometheus="collector_queues_success",
         ),
         Series(
