@@ -28,6 +28,7 @@ from tests.checks.test_down_servers import disconnected
 from tests.checks.test_job_failures import count
 from tests.checks.test_workers import beat
 from tests.real import Beanstalkd, Redis, wait_until
+from tests.real.full_disk import full_disk
 
 
 @pytest.fixture
@@ -110,6 +111,16 @@ def test_who_has_no_redis_is_not_told_of_it_for_ever(site: Site):
     found = results(site.beanwatch("passive", "--once"))
     assert {code for code, _ in found.values()} <= {0, 1}
     assert "workers" not in found
+
+
+def test_a_full_disk_holds_no_state_back(site: Site):
+    with site.config.open("a") as config:
+        config.write('[queues."late".depth]\nwarning = 0\nfor = "1h"\n')
+    put(site, "late")
+    assert results(site.beanwatch("passive", "--once"))["depth of late"][0] == 0
+    with full_disk():
+        found = results(site.beanwatch("passive", "--once"))
+    assert found["depth of late"][0] == 1
 
 
 def test_a_queue_that_is_gone_is_reported_on_all_the_same(site: Site):
