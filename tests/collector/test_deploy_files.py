@@ -124,7 +124,7 @@ def retention_of(path: str) -> str:
     if path in native():
         return SHORT
     is_kept = {
-        "server": measure != "problem",
+        "server": measure not in ("problem", "draining"),
         "workers": measure != "success",
         "queue": measure in paths.ESSENTIAL,
         "job": (stem in outcomes.NAMES and measure == "count")
