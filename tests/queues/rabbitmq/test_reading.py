@@ -39,7 +39,13 @@ def test_numbers_are_those_of_rabbitmqctl(rabbitmq: RabbitMQ, vhost: Vhost, tmp_
     vhost.publish("quorum", "x")
     vhost.get("busy", 2, "ack_requeue_false")
     with holder(vhost, "busy", 3, tmp_path):
-        found = wait_for(vhost, lambda q: q["busy"].reserved == 3 and q["quorum"].ready == 1)
+        found = wait_for(
+            vhost,
+            lambda q: (
+                (q["busy"].reserved, q["busy"].puts, q["busy"].deletes) == (3, 7, 2)
+                and q["quorum"].ready == 1
+            ),
+        )
         told = rabbitmq.ctl(
             *("list_queues", "-p", vhost.name, "--no-table-headers"),
             *("name", "messages_ready", "messages_unacknowledged", "consumers"),
