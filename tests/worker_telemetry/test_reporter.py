@@ -367,7 +367,7 @@ def test_the_next_instance_finds_the_black_box_in_a_directory_that_was_made_agai
     black_box.write_run(job, "s1")
     shutil.rmtree(parts.temporary.path)
     parts.host.tick(parts.now)
-    os.close(parts.temporary._lock)  # as if the process was killed
+    parts.temporary._close_in_child()  # without a lock, as if the process was killed
     heir = TemporaryRoot(str(tmp_path), "web1.w1", "c")
     (box,) = heir.sweep().values()
     assert box is not None
